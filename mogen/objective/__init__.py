@@ -1,0 +1,11 @@
+"""What is asked of a candidate."""
+
+from mogen.objective.constraint import Constraint as Constraint
+from mogen.objective.objective import FunctionObjective as FunctionObjective
+from mogen.objective.objective import Measured as Measured
+from mogen.objective.objective import Objective as Objective
+from mogen.objective.objective import objective as objective
+from mogen.objective.objective_set import Evaluation as Evaluation
+from mogen.objective.objective_set import Measure as Measure
+from mogen.objective.objective_set import ObjectiveSet as ObjectiveSet
+from mogen.objective.objective_set import Status as Status

@@ -1,0 +1,101 @@
+"""One number about a candidate, and how to make one from a plain function."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mogen.types import C
+
+
+class Objective(ABC, Generic[C]):
+    """One number about a candidate (its expectation, where a measurement is noisy)."""
+
+    name: str
+    unit: str = ""
+    worst: float
+    """raw value worth nothing (utility 0)"""
+    best: float
+    """raw value worth everything (utility 1); best < worst means lower is better"""
+    version: str = "1"
+    """changes whenever the same candidate would get another value; part of the ledger's key"""
+    source: str = ""
+    """where the definition comes from"""
+    parameters: Mapping[str, Any] = {}
+    """what distinguishes this instance from others of its class; part of the ledger's key, JSON only"""
+
+    @abstractmethod
+    def evaluate(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
+        """Raw values, one per candidate; NaN where undefined."""
+
+    @property
+    def identity(self) -> str:
+        """What the ledger knows this measurement by: name, parameters, version (not worst and best)."""
+        written = ",".join(f"{key}={self.parameters[key]!r}" for key in sorted(self.parameters))
+        return f"{self.name}({written})@{self.version}"
+
+
+@final
+class FunctionObjective(Objective[C]):
+    """An objective that calls a plain function, candidate by candidate."""
+
+    def __init__(
+        self,
+        function: Callable[..., float],
+        *,
+        name: str,
+        worst: float,
+        best: float,
+        unit: str = "",
+        version: str = "1",
+        source: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.function = function
+        self.name, self.unit, self.worst, self.best = name, unit, float(worst), float(best)
+        self.version, self.source, self.parameters = version, source, dict(parameters or {})
+        self.__doc__ = inspect.getdoc(function)
+
+    def evaluate(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
+        values = [float(self.function(candidate, **self.parameters)) for candidate in candidates]
+        return torch.tensor(values, dtype=torch.float64)
+
+
+def objective(
+    *, worst: float, best: float, unit: str = "", name: str | None = None, version: str = "1", source: str = ""
+) -> Callable[[Callable[..., float]], FunctionObjective]:
+    """Makes an objective of a function of one candidate.
+
+        @objective(worst=10, best=1)
+        def steps(molecule): ...
+    """
+
+    def wrap(function: Callable[..., float]) -> FunctionObjective:
+        return FunctionObjective(
+            function,
+            name=name or function.__name__,
+            worst=worst,
+            best=best,
+            unit=unit,
+            version=version,
+            source=source,
+        )
+
+    return wrap
+
+
+@final
+class Measured(Objective[C]):
+    """An objective without code: its values come from people or robots."""
+
+    def __init__(self, name: str, unit: str, worst: float, best: float) -> None:
+        self.name, self.unit, self.worst, self.best = name, unit, float(worst), float(best)
+
+    def evaluate(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
+        return torch.full((len(candidates),), torch.nan, dtype=torch.float64)

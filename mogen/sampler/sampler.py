@@ -1,0 +1,52 @@
+"""What a generator promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mogen.objective import Measure
+from mogen.types import C
+
+
+@dataclass(frozen=True)
+class Samples(Generic[C]):
+    """Candidates, and the preference each was made for (n x m; m = 0 for plain samples)."""
+
+    candidates: list[C]
+    preference: Float[Tensor, "n m"]
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+class Sampler(ABC, Generic[C]):
+    """A conditional generator of candidates."""
+
+    @abstractmethod
+    def fit(
+        self, measure: Measure[C], *, m: int, generator: torch.Generator | None = None, folder: Path | None = None
+    ) -> None:
+        """Learns from a measure of m objectives until its own limit or until `BudgetExhausted` is raised by the measure.
+
+        With a folder, checkpoints and logs go there, and training continues from the newest checkpoint found there.
+        """
+
+    @abstractmethod
+    def sample(self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None) -> Samples[C]:
+        """One candidate per row of preferences (rows on the simplex)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Writes safetensors and YAML from which `load` rebuilds the sampler."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """The sampler saved in a folder."""
