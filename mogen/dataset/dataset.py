@@ -1,0 +1,26 @@
+"""The data sets mogen knows by name; none is shipped and no address is built in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A name, what it holds, and where it was published."""
+
+    name: str
+    content: str
+    source: str
+
+
+DATASETS = {
+    item.name: item
+    for item in (
+        Dataset("qm9", "about 134,000 molecules of up to nine heavy atoms (C, N, O, F)", "Ramakrishnan et al. 2014"),
+        Dataset("zinc250k", "about 250,000 drug-like molecules of ZINC", "Gomez-Bombarelli et al. 2018"),
+        Dataset("guacamol", "the training molecules of GuacaMol, from ChEMBL", "Brown et al. 2019"),
+        Dataset("moses", "the training molecules of MOSES, from ZINC clean leads", "Polykovskiy et al. 2020"),
+    )
+}
+"""any other name can be imported as well"""

@@ -1,0 +1,124 @@
+"""What baselines share: a common start, a memory of what was measured, and sampling from that memory."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from mogen.domain.molecule import Molecule
+from mogen.errors import BudgetExhausted, RunError
+from mogen.objective import Measure
+from mogen.preference import WeightedSum
+from mogen.sampler import Sampler, Samples
+from samplers.environment.environment import Environment
+
+
+@torch.no_grad()
+def express(environment: Environment, genome: Float[Tensor, "n g"]) -> Any:
+    """Terminal states of genomes: gene i in [0, 1) picks among the options allowed at choice i, in their order."""
+    state = environment.initial(len(genome))
+    genes = iter(genome.T)
+    for _ in range(environment.max_steps):
+        action = torch.zeros(len(genome), 0, dtype=torch.long)
+        for _choice in environment.sizes:
+            allowed = environment.allowed(state, action)
+            count = allowed.sum(1)
+            rank = (next(genes) * count).long().clamp(min=0)
+            rank = torch.minimum(rank, count - 1)
+            option = ((allowed.cumsum(1) == rank[:, None] + 1) & allowed).long().argmax(1)
+            action = torch.cat([action, option[:, None]], 1)
+        state = environment.step(state, action)
+    return state
+
+
+def genome_length(environment: Environment) -> int:
+    """Genes of one candidate."""
+    return environment.max_steps * len(environment.sizes)
+
+
+def start_genomes(environment: Environment, n: int, generator: torch.Generator) -> Float[Tensor, "n g"]:
+    """The random start: the same for every baseline given a generator of the same seed."""
+    return torch.rand(n, genome_length(environment), generator=generator)
+
+
+class Search(Sampler[Molecule]):
+    """A sampler that keeps what it measured and answers a preference with the best of it.
+
+    `fit` proposes until the budget is spent, or until `patience` proposals in a row brought nothing new.
+    """
+
+    patience: int = 20
+
+    def __init__(self, environment: Environment, population: int = 100) -> None:
+        self.environment, self.population = environment, population
+        self.known: dict[Molecule, Float[Tensor, " m"]] = {}
+
+    @classmethod
+    def beside(cls, sampler: Any) -> Self:
+        """The baseline over the environment of another sampler."""
+        return cls(sampler.environment)
+
+    @abstractmethod
+    def search(self, generator: torch.Generator, m: int) -> Any:
+        """A generator object: yields molecules to measure, and is sent their utilities (n x m) and validity."""
+
+    def fit(
+        self,
+        measure: Measure[Molecule],
+        *,
+        m: int,
+        generator: torch.Generator | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        del folder  # a search is cheap to repeat: its measurements are in the ledger
+        generator = generator if generator is not None else torch.Generator()
+        search = self.search(generator, m)
+        proposal = next(search)
+        stale = 0
+        while stale < self.patience:
+            try:
+                evaluation = measure(proposal)
+            except BudgetExhausted:
+                return
+            before = len(self.known)
+            for molecule, utility, valid in zip(proposal, evaluation.utility, evaluation.is_valid, strict=True):
+                if valid:
+                    self.known[molecule] = utility
+            stale = 0 if len(self.known) > before else stale + 1
+            proposal = search.send((evaluation.utility, evaluation.is_valid))
+
+    def sample(
+        self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None
+    ) -> Samples[Molecule]:
+        del generator
+        if not self.known:
+            raise RunError("expected a baseline that has measured something valid, got one without any")
+        molecules = list(self.known)
+        utility = torch.stack(list(self.known.values()))
+        k, n = len(molecules), len(preference)
+        scalar = WeightedSum()(utility[None].expand(n, k, -1), preference[:, None].expand(n, k, -1).to(utility))
+        return Samples([molecules[i] for i in scalar.argmax(1).tolist()], preference)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {molecule.smiles: utility.tolist() for molecule, utility in self.known.items()}
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        (folder / "sampler.yaml").write_text(yaml.safe_dump({"class_path": path, "known": known}, sort_keys=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        from samplers.environment.fragment import FragmentEnvironment
+
+        path = folder / "sampler.yaml"
+        if not path.is_file():
+            raise RunError(f"expected a saved baseline with a sampler.yaml, got nothing of the kind in {folder}")
+        self = cls(FragmentEnvironment())
+        known = yaml.safe_load(path.read_text())["known"]
+        self.known = {Molecule(smiles): torch.tensor(utility) for smiles, utility in known.items()}
+        return self

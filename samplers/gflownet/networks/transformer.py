@@ -1,0 +1,64 @@
+"""A pre-norm transformer with an optional attention bias and a key/value cache."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each after a layer norm."""
+
+    def __init__(self, width: int, heads: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.forward_norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, expansion * width)
+        self.down = nn.Linear(expansion * width, width)
+
+    def _heads(self, x: Float[Tensor, "n l d"]) -> tuple[Tensor, Tensor, Tensor]:
+        n, length, _ = x.shape
+        joint = self.query_key_value(self.attention_norm(x)).view(n, length, 3, self.heads, -1)
+        query, key, value = joint.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def _rest(self, x: Float[Tensor, "n l d"], mixed: Float[Tensor, "n h l e"]) -> Float[Tensor, "n l d"]:
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.forward_norm(x)), approximate="tanh"))
+
+    def forward(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
+        """Causal self-attention over the whole sequence."""
+        query, key, value = self._heads(x)
+        return self._rest(x, F.scaled_dot_product_attention(query, key, value, is_causal=True))
+
+    def biased(self, x: Float[Tensor, "n l d"], bias: Float[Tensor, "n h l l"]) -> Float[Tensor, "n l d"]:
+        """Self-attention with a bias added to the scores (minus infinity: not seen)."""
+        query, key, value = self._heads(x)
+        return self._rest(x, F.scaled_dot_product_attention(query, key, value, attn_mask=bias))
+
+    def step(
+        self, x: Float[Tensor, "n 1 d"], cache: tuple[Tensor, Tensor], at: int
+    ) -> Float[Tensor, "n 1 d"]:
+        """One more token: writes its key and value at position `at` of the cache and looks back over it."""
+        query, key, value = self._heads(x)
+        keys, values = cache
+        keys[:, :, at : at + 1] = key
+        values[:, :, at : at + 1] = value
+        mixed = F.scaled_dot_product_attention(query, keys[:, :, : at + 1], values[:, :, : at + 1])
+        return self._rest(x, mixed)
+
+
+def cache_for(block: Block, n: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Empty keys and values for n sequences of at most `length` tokens."""
+    size = like.shape[-1] // block.heads
+    return like.new_zeros(n, block.heads, length, size), like.new_zeros(n, block.heads, length, size)
+
+
+def padding_bias(is_real: Bool[Tensor, "n l"], dtype: torch.dtype) -> Float[Tensor, "n 1 1 l"]:
+    """0 for real keys, a large negative number for padding."""
+    return torch.where(is_real, 0.0, -1e9).to(dtype)[:, None, None]
