@@ -6,7 +6,9 @@ import importlib
 import logging
 import math
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from mogen.domain.molecule import Molecule
 from mogen.errors import BudgetExhausted, ConfigError
-from mogen.metric import alignment, front_metrics, molecule_diversity
+from mogen.metric import alignment, fingerprints, front_metrics, intdiv, molecule_diversity, tanimoto
 from mogen.objective import Evaluation, ObjectiveSet, Status
 from mogen.oracle import Executor, History, Ledger, Oracle
 from mogen.pareto import ParetoArchive, hypervolume_curve
@@ -32,12 +34,14 @@ from mogen.types import C
 
 MAIN = "mogen"
 """the account of the main method; baselines have their own names"""
+BASELINE = "baseline"
+"""what all baselines are seeded by, so that those that start from random candidates start from the same ones"""
 CHUNK = 256
 """final samples drawn at a time"""
 HEARTBEAT = 5.0
 """seconds between notes of the time spent, so that a killed session's time is not lost"""
-LOGS = ("events.out.*", "metrics.csv", "hparams.yaml")
-"""what a sampler's folder may hold without there being a checkpoint"""
+LOGS = ("events.out.*", "metrics.csv", "hparams.yaml", "*.part")
+"""what a sampler's folder may hold without there being a (whole) checkpoint"""
 
 log = logging.getLogger("mogen")
 
@@ -65,11 +69,12 @@ class FinalSampling:
 
 @dataclass(frozen=True)
 class Result(Generic[C]):
-    """What a run leaves: the front, the figures of `summary.json` and the run folder."""
+    """What a run leaves: the front, the figures of `summary.json`, the run folder and the trained sampler."""
 
     archive: ParetoArchive[C]
     summary: dict[str, Any]
     folder: Path
+    sampler: Sampler[C]
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ class Experiment(Generic[C]):
         Ctrl-C it says how to go on and raises `KeyboardInterrupt`; the run can be taken up where it stopped.
         """
         is_resumed = self.folder.open(self.config, self.facts(), overwrite=overwrite)
-        handler = self.listen()
+        handler, before = self.listen(), signal.getsignal(signal.SIGINT)
         log.info("run %s in %s", "resumed" if is_resumed else "started", self.folder.path)
         try:
             return self.stages()
@@ -156,8 +161,12 @@ class Experiment(Generic[C]):
                 raise
             log.warning("interrupted")
             print(f"\nstopped; continue with: mogen resume {self.folder.path}", file=sys.stderr, flush=True)
+            if isinstance(stop, KeyboardInterrupt):
+                raise
             raise KeyboardInterrupt from stop
         finally:
+            if before is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, before)  # Lightning's trainer ignores Ctrl-C for good after the first
             log.removeHandler(handler)
             handler.close()
             self.folder.release()
@@ -169,8 +178,8 @@ class Experiment(Generic[C]):
         ledger = Ledger(self.folder / "ledger.sqlite")
         try:
             main = Run(self, ledger, MAIN, self.budget)
-            trained = main.train(self.sampler)
-            accounts = [main.sample(trained)]
+            sampler = main.train(self.sampler)
+            accounts = [main.sample(sampler)]
             for name, baseline in self.baselines.items():
                 accounts.append(Run(self, ledger, name, accounts[0].asked).baseline(baseline))
         finally:
@@ -185,7 +194,7 @@ class Experiment(Generic[C]):
         write_json(self.folder / "summary.json", summary)
         self.folder.finish("report")
         log.info("run finished: hypervolume %s", summary["hypervolume"])
-        return Result(archive, summary, self.folder.path)
+        return Result(archive, summary, self.folder.path, sampler)
 
     def report(self) -> None:
         """The page and the figures beside it."""
@@ -301,7 +310,7 @@ class Run(Generic[C]):
             if not has_checkpoint(folder):
                 self.oracle.truncate(0)
             budget = self.budget - self.experiment.final.reserve(self.m, self.budget)
-            with self.stage("train", budget) as generator:
+            with self.stage("train", "train", budget) as generator:
                 sampler.fit(self.oracle.limited(budget), m=self.m, generator=generator, folder=folder)
             shutil.rmtree(self.folder / "model", ignore_errors=True)
             sampler.save(self.folder / "model")
@@ -314,7 +323,7 @@ class Run(Generic[C]):
         done = self.folder.finished("final")
         if done is None:
             self.oracle.truncate(trained)
-            with self.stage("final", self.budget) as generator:
+            with self.stage("final", "final", self.budget) as generator:
                 keys, preference = self.draw(sampler, generator)
             write_json(self.folder / "final.json", {"keys": keys, "preference": preference.tolist()})
             self.folder.finish("final", asked=self.oracle.asked)
@@ -345,7 +354,7 @@ class Run(Generic[C]):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             self.oracle.truncate(0)
-            with self.stage(stage, self.budget) as generator:
+            with self.stage(stage, BASELINE, self.budget) as generator:
                 sampler.fit(self.oracle, m=self.m, generator=generator, folder=folder)
             self.folder.finish(stage, asked=self.oracle.asked)
         history = self.oracle.history()
@@ -356,7 +365,7 @@ class Run(Generic[C]):
         return Account(self.name, history, self.oracle.asked, self.oracle.paid, trained, pairs)
 
     @contextmanager
-    def stage(self, name: str, budget: int) -> Iterator[torch.Generator]:
+    def stage(self, name: str, seed: str, budget: int) -> Iterator[torch.Generator]:
         """One stage: its own seed, its clock, its progress. A budget that ends inside it just ends it."""
         log.info("stage %s: up to %d candidates, %d asked so far", name, budget, self.oracle.asked)
         path = self.folder / "metrics.csv"
@@ -365,7 +374,7 @@ class Run(Generic[C]):
         )
         self.is_fresh = True
         try:
-            with self.experiment.clock(name), seeded(self.experiment.seed, name) as generator:
+            with self.experiment.clock(name), seeded(self.experiment.seed, seed) as generator:
                 try:
                     yield generator
                 except BudgetExhausted:
@@ -392,7 +401,7 @@ class Run(Generic[C]):
         """IntDiv of (at most 100 of) the front, for the live line."""
         if not self.experiment.is_molecular:
             return None
-        return molecule_diversity(keys[:100], torch.ones(len(keys[:100]), 1, dtype=torch.float64))["intdiv"]
+        return intdiv(tanimoto(fingerprints(keys[:100])[1]))
 
 
 @final

@@ -39,7 +39,7 @@ def circles(distance: Float[Tensor, "n n"], threshold: float = 0.75) -> int:
 
 
 def vendi(similarity: Float[Tensor, "n n"]) -> float:
-    """The effective number of different candidates: exp of the entropy of the eigenvalues of K/n (Friedman et al. 2023).
+    """The effective number of candidates: exp of the entropy of the eigenvalues of K/n (Friedman et al. 2023).
 
     1 for n identical ones, n for n with nothing in common, 0.0 for none. O(n^3).
     """

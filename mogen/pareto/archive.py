@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, Self, final
+from typing import Any, Generic, Protocol, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +23,7 @@ class Evaluated(Protocol):
     @property
     def is_valid(self) -> Bool[Tensor, " n"]: ...
 
-    def __getitem__(self, index: Tensor) -> Self: ...
+    def __getitem__(self, index: Tensor) -> Any: ...
 
     @staticmethod
     def concatenate(parts: Sequence[Any]) -> Any: ...

@@ -77,7 +77,7 @@ def _corner(reference: Float[Tensor, " m"] | None, m: int) -> np.ndarray:
 
 
 def _is_above(points: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    return (points > corner).all(1)
+    return np.asarray((points > corner).all(axis=1))
 
 
 def _above(points: np.ndarray, corner: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def _volume(front: np.ndarray, corner: np.ndarray) -> float:
 
 
 def _contributions(points: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    if len(corner) <= EXACT_UP_TO:
+    if 1 < len(corner) <= EXACT_UP_TO:  # moocore's contributions start at two objectives
         return np.maximum(moocore.hv_contributions(points, ref=corner, maximise=True), 0.0)
     kept = np.flatnonzero(moocore.is_nondominated(points, maximise=True, keep_weakly=True))
     front = points[kept]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rdkit import Chem
@@ -28,7 +28,7 @@ def draw(key: str) -> str | None:
     if mol is None:
         return None
     drawer = rdMolDraw2D.MolDraw2DSVG(WIDTH, HEIGHT)
-    options = drawer.drawOptions()
+    options: Any = drawer.drawOptions()  # RDKit's stubs do not know its attributes
     options.clearBackground = False
     options.bondLineWidth = 1
     options.padding = 0.04

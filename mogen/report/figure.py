@@ -37,7 +37,7 @@ def write_front_figure(run: RunFolder, path: Path | str) -> Path:
     for panel, (first, second) in zip(grid.flat, pairs, strict=False):
         _draw_pair(panel, run, first, second)
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=len(labels), frameon=False)
     return _save(figure, path)
 
 

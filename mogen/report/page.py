@@ -24,7 +24,7 @@ SHOWN_OF_BASELINE = 400
 COLUMNS: tuple[tuple[str, tuple[str, ...], str, str | None, str], ...] = (
     ("Hypervolume", ("hypervolume",), ".4f", "high", "Share of the utility space that the front dominates."),
     ("Front", ("front_size",), ",.0f", None, "Candidates that no other candidate dominates."),
-    ("Zero share", ("zero_share",), ".0%", "low", "Front points with a zero utility; they add no hypervolume."),
+    ("Zeros", ("zero_share",), ".0%", "low", "Front points with a zero utility; they add no hypervolume."),
     ("R2", ("r2", "mean"), ".4f", None, "Mean R2 over the preferences."),
     ("IGD+", ("igd_plus",), ".4f", "low", "Distance to the true front, where one is known."),
     ("IntDiv", ("diversity", "intdiv"), ".3f", "high", "Mean Tanimoto distance within the set."),
@@ -110,7 +110,9 @@ def verdict(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     asked = number(figures[OURS].get("asked"))
     after = f"After {asked:,.0f} asked candidates, " if asked is not None else ""
     best = max(known, key=lambda name: known[name])
-    sentences = [after + _standing(ours, best, known[best], 1 + sum(value > ours for value in known.values()), len(known))]
+    sentences = [
+        after + _standing(ours, best, known[best], 1 + sum(value > ours for value in known.values()), len(known))
+    ]
     if len({number(item.get("asked")) for item in figures.values()}) > 1:
         sentences.append("The methods asked different numbers of candidates, so compare them along the curve below.")
     sentences.append(
@@ -125,9 +127,13 @@ def _standing(ours: float, best: str, score: float, place: int, others: int) -> 
         return f"mogen has the largest hypervolume, {ours:.4f}; the best baseline, {best}, reaches {score:.4f}."
     if ours == score:
         return f"mogen and {best} have the same, largest hypervolume, {ours:.4f}."
-    return (
-        f"{best} has the largest hypervolume, {score:.4f}; mogen reaches {ours:.4f} and comes {place} of {others + 1}."
-    )
+    rank = f"{_ordinal(place)} of {others + 1}"
+    return f"{best} has the largest hypervolume, {score:.4f}; mogen reaches {ours:.4f} and comes {rank}."
+
+
+def _ordinal(place: int) -> str:
+    ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{ending}"
 
 
 def _figure(figures: Mapping[str, Any], keys: Sequence[str]) -> float | None:
@@ -157,7 +163,7 @@ def _comparison(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     for column, (_, _, _, direction, _) in enumerate(COLUMNS):
         found = [(values[column], shown[name][column]) for name, values in table.items() if values[column] is not None]
         pick = min if direction == "low" else max
-        best.append(pick(found)[1] if direction is not None and len(found) > 1 else None)
+        best.append(pick(found)[1] if direction is not None and len({text for _, text in found}) > 1 else None)
     return [
         {"name": name, "cells": [(text, text == best[column]) for column, text in enumerate(texts)]}
         for name, texts in shown.items()

@@ -17,6 +17,8 @@ from tqdm import tqdm
 from mogen.pareto import hypervolume, is_non_dominated
 
 COLUMNS = ("stage", "asked", "front_size", "hypervolume", "seconds")
+REST = 20
+"""times the seconds a hypervolume took: how long none is computed after it (large fronts of many objectives)"""
 
 
 @final
@@ -37,10 +39,12 @@ class Progress:
         show: bool = True,
         diversity: Callable[[list[str]], float | None] | None = None,
     ) -> None:
-        self.stage, self.budget, self.path, self.asked = stage, budget, path, start
+        self.stage, self.budget, self.path = stage, budget, path
+        self.start = self.asked = start
         self.diversity, self.show = diversity, show
         self.is_terminal = sys.stderr.isatty()
-        self.began, self.due, self.told = time.perf_counter(), 0.0, 0
+        self.began, self.rested = time.perf_counter(), 0.0
+        self.due = self.told = self.written = 0
         self.front: Float[Tensor, "n m"] | None = None
         self.keys: list[str] = []
         self.volume = 0.0
@@ -56,7 +60,8 @@ class Progress:
         """Takes in what the account asked for before this stage or session, `asked` candidates."""
         self.extend(keys, utility)
         self.prune(asked)
-        self.asked = self.bar.n = self.bar.initial = asked
+        self.start = self.asked = asked
+        self.bar.n = self.bar.initial = asked
         self.told = 10 * asked // max(1, self.budget)
 
     def update(self, keys: list[str], utility: Float[Tensor, "n m"], asked: int) -> None:
@@ -64,7 +69,7 @@ class Progress:
         self.extend(keys, utility)
         self.bar.update(max(0, asked - self.bar.n))
         self.asked = asked
-        if asked >= self.due or asked >= self.budget:
+        if asked >= self.due and time.perf_counter() >= self.rested:
             self.refresh()
 
     def extend(self, keys: list[str], utility: Float[Tensor, "n m"]) -> None:
@@ -80,9 +85,14 @@ class Progress:
 
     def refresh(self) -> None:
         """Brings the figures up to date, on disk and before the user's eyes."""
-        self.due = self.asked + max(1, self.budget // 100)
+        every = max(1, self.budget // 100)
+        self.due = (self.asked // every + 1) * every
+        began = time.perf_counter()
         self.volume = 0.0 if self.front is None else float(hypervolume(self.front))
+        now = time.perf_counter()
+        self.rested = now + REST * (now - began) if now - began > 0.1 else now
         self.write()
+        self.written = self.asked
         tenth = 10 * self.asked // max(1, self.budget)
         if self.show and tenth > self.told:
             self.told = tenth
@@ -98,7 +108,7 @@ class Progress:
 
     def left(self) -> str:
         """Time left at the rate of this session."""
-        done = self.asked - self.bar.initial
+        done = self.asked - self.start
         seconds = (time.perf_counter() - self.began) * (self.budget - self.asked) / max(1, done)
         return f"{tqdm.format_interval(seconds)} left"
 
@@ -125,6 +135,6 @@ class Progress:
 
     def close(self) -> None:
         """Writes the last row and takes the bar away."""
-        if self.asked and self.front is not None:
+        if self.asked > max(self.start, self.written):
             self.refresh()
         self.bar.close()

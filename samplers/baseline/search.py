@@ -17,6 +17,7 @@ from mogen.objective import Measure
 from mogen.preference import WeightedSum
 from mogen.sampler import Sampler, Samples
 from samplers.environment.environment import Environment
+from samplers.environment.saved import class_path, load_environment, save_environment
 
 
 @torch.no_grad()
@@ -108,17 +109,21 @@ class Search(Sampler[Molecule]):
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         known = {molecule.smiles: utility.tolist() for molecule, utility in self.known.items()}
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        (folder / "sampler.yaml").write_text(yaml.safe_dump({"class_path": path, "known": known}, sort_keys=False))
+        facts = {
+            "class_path": class_path(self),
+            "environment": save_environment(self.environment, folder),
+            "known": known,
+        }
+        (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        from samplers.environment.fragment import FragmentEnvironment
-
         path = folder / "sampler.yaml"
         if not path.is_file():
             raise RunError(f"expected a saved baseline with a sampler.yaml, got nothing of the kind in {folder}")
-        self = cls(FragmentEnvironment())
-        known = yaml.safe_load(path.read_text())["known"]
-        self.known = {Molecule(smiles): torch.tensor(utility) for smiles, utility in known.items()}
+        facts = yaml.safe_load(path.read_text())
+        self = cls(load_environment(folder, facts["environment"]))
+        self.known = {
+            Molecule(smiles): torch.tensor(utility, dtype=torch.float64) for smiles, utility in facts["known"].items()
+        }
         return self

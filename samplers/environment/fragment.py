@@ -180,9 +180,7 @@ class FragmentEnvironment(Environment[FragmentState, Molecule]):
         leaves = self.leaves(state) & ~state.is_stopped[..., None]
         return torch.cat([leaves, state.is_stopped[..., None]], -1)
 
-    def reverse(
-        self, state: FragmentState, action: Int[Tensor, "n 2"], next_state: FragmentState
-    ) -> Int[Tensor, " n"]:
+    def reverse(self, state: FragmentState, action: Int[Tensor, "n 2"], next_state: FragmentState) -> Int[Tensor, " n"]:
         unstop = torch.where(self.is_terminal(state), -1, self.max_fragments)
         return torch.where(action[:, 0] > 0, state.count, unstop)
 

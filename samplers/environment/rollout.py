@@ -61,9 +61,7 @@ def masked(logits: Float[Tensor, "*n a"], allowed: Bool[Tensor, "*n a"]) -> Floa
     return logits.masked_fill(~allowed, -1e9)
 
 
-def draw(
-    logits: Float[Tensor, "n a"], *, generator: torch.Generator | None = None
-) -> Int[Tensor, " n"]:
+def draw(logits: Float[Tensor, "n a"], *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
     """One option a row, with probability softmax(logits) (Gumbel maximum)."""
     noise = torch.empty_like(logits).exponential_(generator=generator)
     return (logits - noise.clamp(min=1e-20).log()).argmax(-1)

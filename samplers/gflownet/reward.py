@@ -25,9 +25,7 @@ class Reward:
             raise ConfigError(f"expected a floor of log R below 0, got {floor}")
         self.scalarization, self.floor = scalarization, floor
 
-    def of_utility(
-        self, utility: Float[Tensor, "n m"], is_valid: Tensor, condition: Condition
-    ) -> Float[Tensor, " n"]:
+    def of_utility(self, utility: Float[Tensor, "n m"], is_valid: Tensor, condition: Condition) -> Float[Tensor, " n"]:
         """log R of utilities on [0, 1]."""
         scalar = self.scalarization(utility.float(), condition.preference.to(utility.device)).clamp(min=1e-30)
         log_reward = (condition.beta * scalar.log()).clamp(min=self.floor)

@@ -19,6 +19,7 @@ from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, W
 from mogen.sampler import Sampler, Samples
 from samplers.environment.environment import Environment
 from samplers.environment.fragment import FragmentEnvironment
+from samplers.environment.saved import class_path, imported, load_environment, save_environment
 from samplers.gflownet.condition import Condition, ConstantBeta, InverseTemperature, encoding_size
 from samplers.gflownet.loss import TrajectoryBalance, TrajectoryLoss
 from samplers.gflownet.networks.fragment import HistoryTransformer
@@ -167,16 +168,16 @@ class GFlowNetSampler(Sampler[Molecule]):
             **{f"policy.{name}": value for name, value in module.sampling_policy.state_dict().items()},
             **{f"log_partition.{name}": value for name, value in module.log_partition.state_dict().items()},
         }
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / "weights.safetensors")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        save_file(tensors, folder / "weights.safetensors")
         facts = {
-            "class_path": "samplers.gflownet.sampler.GFlowNetSampler",
+            "class_path": class_path(self),
             "objectives": module.m,
             "bins": self.bins,
             "beta": self.beta.highest,
-            "environment": self.environment.describe(),
-            "network": {"class_path": _path(self.network), "init_args": dict(vars(self.network))},
+            "environment": save_environment(self.environment, folder),
+            "network": {"class_path": class_path(self.network), "init_args": dict(vars(self.network))},
         }
-        self.environment.write(folder)
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
 
     @classmethod
@@ -185,28 +186,16 @@ class GFlowNetSampler(Sampler[Molecule]):
         if not path.is_file():
             raise RunError(f"expected a saved sampler with a sampler.yaml, got nothing of the kind in {folder}")
         facts = yaml.safe_load(path.read_text())
-        network = _imported(facts["network"]["class_path"])(**facts["network"]["init_args"])
-        environment = _imported(facts["environment"]["class_path"]).read(folder, facts["environment"]["init_args"])
+        network = imported(facts["network"]["class_path"])(**facts["network"]["init_args"])
+        environment = load_environment(folder, facts["environment"])
         self = cls(environment=environment, network=network, beta=ConstantBeta(facts["beta"]), bins=facts["bins"])
         self.module = self.build(facts["objectives"])
         weights = load_file(folder / "weights.safetensors")
         for name, part in (("policy", self.module.sampling_policy), ("log_partition", self.module.log_partition)):
-            part.load_state_dict({key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")})
+            own = {key: value for key, value in weights.items() if key.startswith(f"{name}.")}
+            part.load_state_dict({key.removeprefix(f"{name}."): value for key, value in own.items()})
         self.module.policy.load_state_dict(self.module.sampling_policy.state_dict())
         return self
-
-
-def _path(item: object) -> str:
-    return f"{type(item).__module__}.{type(item).__qualname__}"
-
-
-def _imported(path: str) -> Any:
-    from importlib import import_module
-
-    module, _, name = path.rpartition(".")
-    if not module.startswith("samplers."):
-        raise RunError(f"expected a class of the samplers package in a saved sampler, got {path!r}")
-    return getattr(import_module(module), name)
 
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")

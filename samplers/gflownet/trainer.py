@@ -52,7 +52,10 @@ def train(module: LightningModule, *, steps: int, every: int, folder: Path | Non
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         callbacks.append(_Newest(folder))
-        loggers += [TensorBoardLogger(folder, name="", version="tensorboard"), CSVLogger(folder, name="", version="log")]
+        loggers += [
+            TensorBoardLogger(folder, name="", version="tensorboard"),
+            CSVLogger(folder, name="", version="log"),
+        ]
         newest = folder / NEWEST if (folder / NEWEST).is_file() else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

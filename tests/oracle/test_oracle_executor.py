@@ -116,7 +116,7 @@ def test_overhead_is_small(pool):
 
 
 def test_unpicklable_and_unloadable(pool):
-    with pytest.raises(ObjectiveError, match="unpicklable.*must pickle"):
+    with pytest.raises(ObjectiveError, match=r"unpicklable.*must pickle"):
         pool.run([unpicklable], [Word("fine")])
     with pytest.raises(ObjectiveError, match="no such library here"):
         pool.run([Unloadable()], [Word("fine")])

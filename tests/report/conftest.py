@@ -19,7 +19,7 @@ OBJECTIVES = [
 ]
 RINGS = ["c1ccccc1", "c1ccncc1", "c1ccsc1", "C1CCNCC1", "C1CCOCC1", "c1ccc2[nH]ccc2c1", "C1CC1", "c1cnc2ccccc2n1"]
 LINKS = ["C(=O)N", "CO", "CC", "S(=O)(=O)N", "NC(=O)"]
-TAILS = ["C(F)(F)F", "C#N", "OC", "Cl", "C1CC1", "N(C)C"]
+TAILS = ["FC(F)(F)", "N#C", "CO", "Cl", "C1CC1", "CN(C)"]
 
 
 def smiles() -> list[str]:

@@ -18,7 +18,12 @@ from samplers.environment.vocabulary import Fragment, Vocabulary
 
 def tiny(max_fragments: int = 3, min_fragments: int = 1) -> FragmentEnvironment:
     """Four fragments: one with two equivalent sites, one with three, one with two different ones, one with one."""
-    fragments = [Fragment("c1ccccc1", (0, 3)), Fragment("CCO", (0, 2)), Fragment("C1CC1", (0, 1, 2)), Fragment("F", (0,))]
+    fragments = [
+        Fragment("c1ccccc1", (0, 3)),
+        Fragment("CCO", (0, 2)),
+        Fragment("C1CC1", (0, 1, 2)),
+        Fragment("F", (0,)),
+    ]
     return FragmentEnvironment.of(fragments, max_fragments, min_fragments)
 
 
@@ -48,9 +53,7 @@ def brute_form(environment: FragmentEnvironment, nodes: list[int], edges: list[t
             placed = [0] * len(nodes)
             for old, new in enumerate(order):
                 placed[new] = nodes[old]
-            bonds = sorted(
-                tuple(sorted([(order[i], maps[i][a]), (order[j], maps[j][b])])) for i, a, j, b in edges
-            )
+            bonds = sorted(tuple(sorted([(order[i], maps[i][a]), (order[j], maps[j][b])])) for i, a, j, b in edges)
             code = (tuple(placed), tuple(bonds))
             best = code if best is None or code < best else best
     assert best is not None

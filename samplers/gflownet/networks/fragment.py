@@ -34,15 +34,11 @@ class FragmentHead(nn.Module):
         self.pair_bias = nn.Parameter(torch.zeros(pairs))
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
 
-    def sites(
-        self, nodes: Float[Tensor, "*n f d"], fragment: Int[Tensor, "*n f"]
-    ) -> Float[Tensor, "*n f s d"]:
+    def sites(self, nodes: Float[Tensor, "*n f d"], fragment: Int[Tensor, "*n f"]) -> Float[Tensor, "*n f s d"]:
         """Keys of all sites of all nodes."""
         return self.key(nodes)[..., None, :] + self.site(self.pair_index[fragment.clamp(min=0)])
 
-    def where(
-        self, summary: Float[Tensor, "n l d"], sites: Float[Tensor, "n f s d"]
-    ) -> Float[Tensor, "n l a"]:
+    def where(self, summary: Float[Tensor, "n l d"], sites: Float[Tensor, "n f s d"]) -> Float[Tensor, "n l a"]:
         """Stop, then every site of every node."""
         scores = self.query(summary) @ sites.flatten(1, 2).transpose(1, 2) * self.scale
         return torch.cat([self.stop(summary), scores], -1)
@@ -116,9 +112,7 @@ class HistoryPolicy(Policy):
         memory.summary = self.norm(x)[:, 0]
         memory.at += 1
 
-    def next_logits(
-        self, memory: _History, state: FragmentState, chosen: Int[Tensor, "n i"]
-    ) -> Float[Tensor, "n a"]:
+    def next_logits(self, memory: _History, state: FragmentState, chosen: Int[Tensor, "n i"]) -> Float[Tensor, "n a"]:
         if memory.sites is None:
             memory.sites = self.head.sites(memory.nodes, state.fragment)
         if chosen.shape[1] == 0:
@@ -242,9 +236,7 @@ class TreePolicy(Policy):
         told = self.condition(condition)
         steps = trajectories.actions.shape[1]
         stacked = FragmentState.stack(trajectories.states[:steps])
-        flat = FragmentState(
-            *(getattr(stacked, name).flatten(0, 1) for name in FragmentState.__dataclass_fields__)
-        )
+        flat = FragmentState(*(getattr(stacked, name).flatten(0, 1) for name in FragmentState.__dataclass_fields__))
         summary, nodes = self._encode(flat, told.repeat_interleave(steps, 0))
         sites = self.head.sites(nodes, flat.fragment)
         where = self.head.where(summary[:, None], sites)[:, 0]

@@ -41,9 +41,7 @@ class Block(nn.Module):
         query, key, value = self._heads(x)
         return self._rest(x, F.scaled_dot_product_attention(query, key, value, attn_mask=bias))
 
-    def step(
-        self, x: Float[Tensor, "n 1 d"], cache: tuple[Tensor, Tensor], at: int
-    ) -> Float[Tensor, "n 1 d"]:
+    def step(self, x: Float[Tensor, "n 1 d"], cache: tuple[Tensor, Tensor], at: int) -> Float[Tensor, "n 1 d"]:
         """One more token: writes its key and value at position `at` of the cache and looks back over it."""
         query, key, value = self._heads(x)
         keys, values = cache
