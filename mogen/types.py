@@ -15,3 +15,5 @@ class Candidate(Protocol):
 
 
 C = TypeVar("C", bound=Candidate)
+C_contra = TypeVar("C_contra", bound=Candidate, contravariant=True)
+"""the same, where candidates are only taken in"""

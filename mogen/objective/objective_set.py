@@ -16,7 +16,7 @@ from torch import Tensor
 from mogen.errors import ObjectiveError, ShapeError
 from mogen.objective.constraint import Constraint
 from mogen.objective.objective import Objective
-from mogen.types import C
+from mogen.types import C, C_contra
 
 
 class Status(IntEnum):
@@ -66,13 +66,15 @@ class Evaluation:
         )
 
 
-class Measure(Protocol[C]):
+class Measure(Protocol[C_contra]):
     """An objective set, an oracle or a belief: the only thing samplers see.
 
     `preference` (n x m) notes what each candidate was made for; it never changes a value.
     """
 
-    def __call__(self, candidates: Sequence[C], *, preference: Float[Tensor, "n m"] | None = None) -> Evaluation: ...
+    def __call__(
+        self, candidates: Sequence[C_contra], *, preference: Float[Tensor, "n m"] | None = None
+    ) -> Evaluation: ...
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, final
+from typing import Any, Generic, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +14,7 @@ from mogen.pareto.dominance import is_non_dominated
 from mogen.types import C
 
 
+@runtime_checkable
 class Evaluated(Protocol):
     """What the archive needs of an evaluation (`mogen.objective.Evaluation` is one)."""
 

@@ -74,8 +74,8 @@ class RunFolder:
             versions=_read(path / "versions.json", _mapping),
             config=_read(path / "config.yaml", lambda file: file.read_text(encoding="utf-8")),
             candidates=_read(path / "candidates.parquet", pd.read_parquet),
-            front=_read(path / "front.csv", pd.read_csv),
-            hypervolume=_read(path / "hypervolume.csv", pd.read_csv),
+            front=_read(path / "front.csv", _table),
+            hypervolume=_read(path / "hypervolume.csv", _table),
         )
         run._check()
         return run
@@ -159,6 +159,14 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"a {type(value).__name__} at the top")
     return value
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A CSV whose keys stay text: `001`, `None` and `NA` are names, only an empty cell is missing."""
+    import pandas as pd
+
+    text = {"candidate": str, "method": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:

@@ -137,7 +137,7 @@ def _ordinal(place: int) -> str:
 
 
 def _figure(figures: Mapping[str, Any], keys: Sequence[str]) -> float | None:
-    """The figure at the end of a path of keys; a mapping found there is averaged (top-k for several k)."""
+    """The figure at the end of a path of keys; of a mapping found there, its first value (top-k for several k)."""
     if keys[0] == "seconds":
         return seconds(figures)
     value: Any = figures

@@ -48,6 +48,7 @@ class Progress:
         self.front: Float[Tensor, "n m"] | None = None
         self.keys: list[str] = []
         self.volume = 0.0
+        self.first: tuple[float, int] | None = None
         self.variety: float | None = None
         self.bar = tqdm(total=budget, initial=start, desc=stage, unit="cand", leave=True, disable=not self.visible)
 
@@ -69,6 +70,8 @@ class Progress:
         self.extend(keys, utility)
         self.bar.update(max(0, asked - self.bar.n))
         self.asked = asked
+        if self.first is None:
+            self.first = time.perf_counter(), asked
         if asked >= self.due and time.perf_counter() >= self.rested:
             self.refresh()
 
@@ -107,10 +110,12 @@ class Progress:
         return f"{self.asked}/{self.budget} asked, front {len(self.keys)}, hypervolume {self.volume:.4f}{variety}"
 
     def left(self) -> str:
-        """Time left at the rate of this session."""
-        done = self.asked - self.start
-        seconds = (time.perf_counter() - self.began) * (self.budget - self.asked) / max(1, done)
-        return f"{tqdm.format_interval(seconds)} left"
+        """Time left at the rate since the first batch of this session (what came before it was starting up)."""
+        since, count = self.first or (self.began, self.asked)
+        done = self.asked - count
+        if not done:
+            return "time left unknown"
+        return f"{tqdm.format_interval((time.perf_counter() - since) * (self.budget - self.asked) / done)} left"
 
     def write(self) -> None:
         """One row in metrics.csv."""

@@ -19,5 +19,6 @@ def frozen_copy(module: M) -> M:
 @torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
     """average <- decay * average + (1 - decay) * module, parameter by parameter."""
-    old, new = list(average.parameters()), list(module.parameters())
+    old: list[torch.Tensor] = list(average.parameters())
+    new: list[torch.Tensor] = list(module.parameters())
     torch._foreach_lerp_(old, new, 1 - decay)

@@ -39,7 +39,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Piece:
-    """A fragment as it was cut out: its canonical SMILES, and for each cut its atom there and the number of the bond."""
+    """A fragment as it was cut out: its canonical SMILES, and the atom and the bond number of each cut."""
 
     smiles: str
     cuts: tuple[tuple[int, int], ...]
@@ -72,7 +72,7 @@ def cut(molecule: Molecule) -> list[Piece]:
 def decompose(vocabulary: Vocabulary, molecule: Molecule, max_fragments: int = 9) -> Tree | None:
     """The tree of the vocabulary that is this molecule without stereo, or None where the cut does not give one.
 
-    None when there are more than `max_fragments` pieces, when a piece is not in the vocabulary, or when it lacks a site.
+    None for more than `max_fragments` pieces, for an unknown piece, and for a piece without the sites it needs.
     """
     pieces = cut(molecule)
     if len(pieces) > max_fragments:
@@ -141,7 +141,7 @@ class Census:
                 chosen.append(Fragment(smiles, merge_sites(smiles, self.sites[smiles], max_sites)))
         if not chosen:
             raise ConfigError(
-                f"expected fragments that occur in at least {min_count} molecules, got none in {self.molecules} molecules"
+                f"expected fragments in at least {min_count} molecules each, got none in {self.molecules} molecules"
             )
         return Vocabulary(chosen, name)
 

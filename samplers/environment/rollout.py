@@ -30,29 +30,29 @@ class Trajectories(Generic[S]):
         return self.states[-1]
 
 
-class Actor(Protocol[S]):
+class Actor(Protocol):
     """Chooses: `begin` makes a memory for a batch, `logits` scores the options of one choice, `observe` goes on."""
 
-    def begin(self, state: S) -> Any: ...
+    def begin(self, state: Any) -> Any: ...
 
-    def logits(self, memory: Any, state: S, chosen: Int[Tensor, "n i"]) -> Float[Tensor, "n a"]: ...
+    def logits(self, memory: Any, state: Any, chosen: Int[Tensor, "n i"]) -> Float[Tensor, "n a"]: ...
 
-    def observe(self, memory: Any, action: Int[Tensor, "n k"], next_state: S) -> Any: ...
+    def observe(self, memory: Any, action: Int[Tensor, "n k"], next_state: Any) -> Any: ...
 
 
-class UniformActor(Generic[S]):
+class UniformActor:
     """Every allowed option of a choice is equally likely."""
 
     def __init__(self, environment: Environment) -> None:
         self.sizes = environment.sizes
 
-    def begin(self, state: S) -> None:
+    def begin(self, state: Any) -> None:
         return None
 
-    def logits(self, memory: None, state: S, chosen: Int[Tensor, "n i"]) -> Float[Tensor, "n a"]:
+    def logits(self, memory: None, state: Any, chosen: Int[Tensor, "n i"]) -> Float[Tensor, "n a"]:
         return torch.zeros(len(chosen), self.sizes[chosen.shape[1]], device=chosen.device)
 
-    def observe(self, memory: None, action: Int[Tensor, "n k"], next_state: S) -> None:
+    def observe(self, memory: None, action: Int[Tensor, "n k"], next_state: Any) -> None:
         return None
 
 
@@ -70,7 +70,7 @@ def draw(logits: Float[Tensor, "n a"], *, generator: torch.Generator | None = No
 @torch.no_grad()
 def rollout(
     environment: Environment[S, Any],
-    actor: Actor[S],
+    actor: Actor,
     n: int,
     *,
     epsilon: float = 0.0,

@@ -66,7 +66,7 @@ class Fragment:
         """
         found: set[Permutation] = set()
         for image in automorphisms(self.mol):
-            found.update(_site_permutations(self.sites, image))
+            found.update(itertools.islice(_site_permutations(self.sites, image), LARGEST_GROUP + 1))
             if len(found) > LARGEST_GROUP:
                 raise ConfigError(
                     f"expected at most {LARGEST_GROUP} symmetries of the sites, got more for {self.smiles!r}"

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def build(
     for row, text in enumerate(smiles):
         if row not in apart:
             census.add(text)
-    name = Path(out).name.split(".")[0]
+    name = Path(smiles_file).name.split(".")[0]
     vocabulary = census.vocabulary(size, min_count=min_count, max_atoms=max_atoms, max_sites=max_sites, name=name)
     facts: dict[str, Any] = {
         "source": Path(smiles_file).name,
@@ -100,9 +101,10 @@ def read_smiles(path: Path | str) -> Iterator[str]:
     """The SMILES of a .smi, .txt or .csv file (column `smiles`), plain or .gz, in order."""
     path = Path(path)
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
-            text = file.read()
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"expected a file of SMILES in UTF-8, plain or gzip, got {path} ({error})") from error
     except OSError as error:
         raise DataError(f"expected a file of SMILES, got {error.strerror or error} for {path}") from error
     kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix

@@ -30,6 +30,8 @@ class GFlowNetModule(lightning.LightningModule):
     Each step draws one preference and one beta per trajectory. Replayed trajectories join under fresh preferences.
     """
 
+    is_calibrated: Tensor
+
     def __init__(
         self,
         environment: Environment,
@@ -120,7 +122,7 @@ class GFlowNetModule(lightning.LightningModule):
             # one offset from the first batch, so that log Z does not spend its first thousand steps climbing
             with torch.no_grad():
                 gap = log_reward + path.log_backward - path.log_forward - self.log_partition(told)
-                self.log_partition.offset += gap.mean()
+                self.log_partition.offset.add_(gap.mean())
                 self.is_calibrated.fill_(True)
         loss = self.loss(path, self.log_partition(told), log_reward)
         self._lap("loss", started)

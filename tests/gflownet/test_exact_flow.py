@@ -45,6 +45,12 @@ def every_path(environment: FragmentEnvironment) -> torch.Tensor:
     return torch.tensor(paths)
 
 
+def small() -> GFlowNetSampler:
+    return GFlowNetSampler(
+        environment=tiny(), network=HistoryTransformer(16, 1, 2), steps=5, batch=8, accelerator="cpu"
+    )
+
+
 def objectives() -> ObjectiveSet:
     def carbons(molecule: Molecule) -> float:
         return sum(atom.GetSymbol() == "C" for atom in molecule.mol.GetAtoms())

@@ -27,7 +27,7 @@ def test_a_line_every_tenth_where_there_is_no_terminal(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 10
     assert "20/200 asked, front 20, hypervolume" in told[0]
-    assert all("diversity 0.500" in line and "left" in line for line in told)
+    assert all("diversity 0.500" in line and " left" in line for line in told)
 
 
 def test_nothing_is_told_where_nobody_asked(tmp_path, capsys):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from samplers.environment.fragment import FragmentEnvironment, FragmentState
 from samplers.environment.rollout import Trajectories
-from samplers.gflownet.networks.transformer import Block, cache_for, padding_bias
+from samplers.gflownet.networks.transformer import Cache, Stack, padding_bias
 from samplers.gflownet.policy import Network, Policy
 
 
@@ -21,6 +21,8 @@ class FragmentHead(nn.Module):
     where: stop, or the dot product of a query with (node + site) keys; what: given the site chosen, the dot product
     with one embedding per (fragment, site) pair.
     """
+
+    pair_index: Tensor
 
     def __init__(self, environment: FragmentEnvironment, width: int) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ def _chosen_site(sites: Float[Tensor, "n f s d"], where: Int[Tensor, "n l"]) -> 
 
 @dataclass
 class _History:
-    caches: list[tuple[Tensor, Tensor]]
+    cache: Cache
     condition: Float[Tensor, "n d"]
     summary: Float[Tensor, "n d"]
     nodes: Float[Tensor, "n f d"]
@@ -67,6 +69,8 @@ class _History:
 class HistoryPolicy(Policy):
     """A causal transformer with one token per action; see `HistoryTransformer`."""
 
+    pair_index: Tensor
+
     def __init__(self, environment: FragmentEnvironment, condition_size: int, width: int, depth: int, heads: int):
         super().__init__()
         self.max_fragments, self.max_sites = environment.max_fragments, environment.max_sites
@@ -75,8 +79,7 @@ class HistoryPolicy(Policy):
         self.child, self.host = nn.Embedding(pairs, width), nn.Embedding(pairs + 1, width)
         self.parent = nn.Embedding(environment.max_fragments + 1, width)
         self.position = nn.Embedding(environment.max_fragments + 1, width)
-        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width)
+        self.stack = Stack(width, depth, heads)
         self.head = FragmentHead(environment, width)
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
         for table in (self.child, self.host, self.parent, self.position):
@@ -97,19 +100,16 @@ class HistoryPolicy(Policy):
 
     def begin(self, state: FragmentState, condition: Float[Tensor, "n d"]) -> _History:
         told = self.condition(condition)
-        caches = [cache_for(block, len(told), self.max_fragments + 1, told) for block in self.blocks]
+        cache = self.stack.empty_cache(told, self.max_fragments + 1)
         nodes = told.new_zeros(len(told), self.max_fragments, told.shape[-1])
-        memory = _History(caches, told, told, nodes, None, 0)
+        memory = _History(cache, told, told, nodes, None, 0)
         start = told + self.position.weight[0]
         self._advance(memory, start)
         memory.sites = self.head.sites(memory.nodes, state.fragment)
         return memory
 
     def _advance(self, memory: _History, token: Float[Tensor, "n d"]) -> None:
-        x = token[:, None]
-        for block, cache in zip(self.blocks, memory.caches, strict=True):
-            x = block.step(x, cache, memory.at)
-        memory.summary = self.norm(x)[:, 0]
+        memory.summary = self.stack.step(token[:, None], memory.cache, memory.at)[:, 0]
         memory.at += 1
 
     def next_logits(self, memory: _History, state: FragmentState, chosen: Int[Tensor, "n i"]) -> Float[Tensor, "n a"]:
@@ -140,9 +140,7 @@ class HistoryPolicy(Policy):
         tokens = self._tokens(trajectories.actions[:, : steps - 1], fragment, positions)
         start = self.position.weight[0].expand(len(told), 1, -1)
         x = torch.cat([start, tokens], 1) + told[:, None]
-        for block in self.blocks:
-            x = block(x)
-        summary = self.norm(x)
+        summary = self.stack(x)
         # node i was added by action i and is read off the token after it; the last one is never a host
         nodes = torch.cat([summary[:, 1:], torch.zeros_like(summary[:, :1])], 1)
         sites = self.head.sites(nodes, fragment)
@@ -157,6 +155,8 @@ class HistoryPolicy(Policy):
 class TreePolicy(Policy):
     """A graph transformer over the fragment tree; see `TreeTransformer`."""
 
+    pair_index: Tensor
+
     def __init__(self, environment: FragmentEnvironment, condition_size: int, width: int, depth: int, heads: int):
         super().__init__()
         self.max_fragments, self.max_sites = environment.max_fragments, environment.max_sites
@@ -167,8 +167,7 @@ class TreePolicy(Policy):
         self.near, self.far = nn.Embedding(pairs, heads), nn.Embedding(pairs, heads)
         self.distance = nn.Embedding(environment.max_fragments + 1, heads)
         self.size = nn.Embedding(environment.max_fragments + 1, width)
-        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width)
+        self.stack = Stack(width, depth, heads)
         self.head = FragmentHead(environment, width)
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
         for table in (self.kind, self.bond, self.size):
@@ -178,7 +177,7 @@ class TreePolicy(Policy):
         self, state: FragmentState, told: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n f d"]]:
         """A summary and one vector per node; blind to the order in which nodes were added."""
-        n, f = state.fragment.shape
+        n = len(state.fragment)
         real = state.fragment >= 0
         bonded = self.bond(self.pair_index[state.fragment.clamp(min=0)]) * state.used[..., None]
         nodes = self.kind(state.fragment + 1) + bonded.sum(2)
@@ -187,9 +186,7 @@ class TreePolicy(Policy):
         bias = nn.functional.pad(bias, (1, 0, 1, 0))
         seen = torch.cat([real.new_ones(n, 1), real], 1)
         bias = bias + padding_bias(seen, bias.dtype)
-        for block in self.blocks:
-            x = block.biased(x, bias)
-        x = self.norm(x)
+        x = self.stack.biased(x, bias)
         return x[:, 0], x[:, 1:]
 
     def _bias(self, state: FragmentState) -> Float[Tensor, "n h f f"]:

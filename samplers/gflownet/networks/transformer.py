@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -51,10 +54,44 @@ class Block(nn.Module):
         return self._rest(x, mixed)
 
 
-def cache_for(block: Block, n: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Empty keys and values for n sequences of at most `length` tokens."""
-    size = like.shape[-1] // block.heads
-    return like.new_zeros(n, block.heads, length, size), like.new_zeros(n, block.heads, length, size)
+Cache = list[tuple[Tensor, Tensor]]
+"""keys and values (n x heads x length x e), one pair a block"""
+
+
+class Stack(nn.Module):
+    """Blocks one after another, then a layer norm."""
+
+    def __init__(self, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
+        """Causal: a token sees itself and those before it."""
+        for block in self._each():
+            x = block(x)
+        return self.norm(x)
+
+    def biased(self, x: Float[Tensor, "n l d"], bias: Float[Tensor, "n h l l"]) -> Float[Tensor, "n l d"]:
+        """With a bias on the scores of every pair of tokens."""
+        for block in self._each():
+            x = block.biased(x, bias)
+        return self.norm(x)
+
+    def step(self, x: Float[Tensor, "n 1 d"], cache: Cache, at: int) -> Float[Tensor, "n 1 d"]:
+        """One more token at position `at`."""
+        for block, part in zip(self._each(), cache, strict=True):
+            x = block.step(x, part, at)
+        return self.norm(x)
+
+    def empty_cache(self, like: Float[Tensor, "n d"], length: int) -> Cache:
+        """Room for sequences of at most `length` tokens."""
+        shape = (len(like), self.heads, length, self.size)
+        return [(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
+
+    def _each(self) -> Iterator[Block]:
+        return iter(cast("Iterable[Block]", self.blocks))
 
 
 def padding_bias(is_real: Bool[Tensor, "n l"], dtype: torch.dtype) -> Float[Tensor, "n 1 1 l"]:
