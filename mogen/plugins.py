@@ -1,7 +1,8 @@
 """From a name to the object it stands for: entry points, dotted paths, and files of the user's own.
 
-A file given as `./potency.py:potency` becomes the module `mogen.plugins.file_<path in hex>`. The name holds the path, so
-whatever was defined in the file pickles by reference and is found again in a worker process, without touching `sys.path`.
+A file given as `./potency.py:potency` becomes the module `mogen.plugins.file_<path in hex>`. The name holds the path,
+so whatever was defined in the file pickles by reference and is found again in a worker process, without touching
+`sys.path`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def load_module(path: Path) -> ModuleType:
     """The module in a file, under a name that is the same in every process."""
     try:
         return importlib.import_module(_PREFIX + os.fsencode(path).hex())
-    except Exception as error:  # noqa: BLE001 - a user's file can raise anything while it is read
+    except Exception as error:
         raise PluginError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -306,3 +306,10 @@ def test_molecules_get_diversity_and_a_report(tmp_path):
     names = {item.name for item in result.folder.iterdir()}
     assert {"report.html", "front.png", "hypervolume.png", "front.sdf", "log.txt", "model", "ledger.sqlite"} <= names
     assert len(result.sampler.sample(torch.full((3, 2), 0.5), generator=torch.Generator())) == 3
+
+
+def test_baselines_start_from_the_same_seed_and_the_main_method_from_another(whole):
+    table = pd.read_parquet(whole / "candidates.parquet")
+    keys = {method: rows["candidate"].tolist()[:20] for method, rows in table.groupby("method")}
+    assert keys["walk"] == keys["slow"]
+    assert keys["mogen"] != keys["walk"]

@@ -71,7 +71,7 @@ def sentence(error: BaseException, limit: int = 500) -> str:
 def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
     required = parameter.default is inspect.Parameter.empty
     name = parameter.name
-    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and required:
+    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and required and name != "out":
         parser.add_argument(name, type=hint, help=text)
         return
     flags = ([f"-{name}"] if len(name) == 1 else []) + [f"--{name}"]

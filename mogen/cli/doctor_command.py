@@ -18,7 +18,7 @@ EXTRAS = {
 
 
 def doctor() -> int:
-    """Show versions, processors, optional extras and data folders; the exit code is 1 where something needed is missing."""
+    """Show versions, processors, extras and data folders; the exit code is 1 where something needed is missing."""
     missing = _packages()
     _processors()
     for name, purpose in EXTRAS.items():

@@ -17,7 +17,9 @@ def report(folder: str) -> None:
     if not path.is_dir():
         raise RunError(f"expected a run folder, there is none at {folder}")
     if not (path / "summary.json").is_file():
-        raise RunError(f"expected a finished run with summary.json, there is none in {folder}: `mogen resume` ends a run")
+        raise RunError(
+            f"expected a finished run with summary.json, there is none in {folder}: `mogen resume` ends a run"
+        )
     from mogen.report import write_report
 
     print(write_report(path))

@@ -39,7 +39,7 @@ def _show_object(name: str, kind: str, item: Any) -> None:
     if kind == "set":
         _show_set(item())
         return
-    if callable(item) and not hasattr(item, "evaluate") or inspect.isclass(item):
+    if (callable(item) and not hasattr(item, "evaluate")) or inspect.isclass(item):
         _show_parameters(item)
     _show_facts(item)
 

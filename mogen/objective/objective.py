@@ -72,8 +72,8 @@ def objective(
 ) -> Callable[[Callable[..., float]], FunctionObjective]:
     """Makes an objective of a function of one candidate.
 
-        @objective(worst=10, best=1)
-        def steps(molecule): ...
+    @objective(worst=10, best=1)
+    def steps(molecule): ...
     """
 
     def wrap(function: Callable[..., float]) -> FunctionObjective:

@@ -130,10 +130,10 @@ class Census:
                 self.sites.setdefault(piece.smiles, Counter())[atoms] += 1
 
     def vocabulary(
-        self, size: int = 600, *, min_count: int = 2, max_atoms: int = 20, max_sites: int = 6, name: str = ""
+        self, size: int = 600, *, min_count: int = 2, max_atoms: int = 12, max_sites: int = 6, name: str = ""
     ) -> Vocabulary:
         """The `size` fragments in most molecules, most frequent first; ties in the order of the SMILES."""
-        chosen = []
+        chosen: list[Fragment] = []
         for smiles, count in sorted(self.fragments.items(), key=lambda item: (-item[1], item[0])):
             if len(chosen) == size or count < min_count:
                 break

@@ -25,10 +25,11 @@ def build(
     out: str,
     size: int = 600,
     min_count: int = 2,
-    max_atoms: int = 20,
+    max_atoms: int = 12,
     max_sites: int = 6,
     held_out: int = 5000,
     exclude: str | None = None,
+    sample: int | None = None,
     seed: int = 0,
 ) -> Vocabulary:
     """Cuts the molecules of a file into fragments and writes the most frequent ones as a vocabulary.
@@ -46,17 +47,20 @@ def build(
         max_sites: the most sites of one fragment
         held_out: how many molecules to measure the coverage on (at most a tenth of them all without `exclude`)
         exclude: a JSON list of row numbers (from 0) to hold out; without it rows are drawn at random
-        seed: the seed of the rows that are held out or measured
+        sample: count at most this many molecules, drawn at random; without it all
+        seed: the seed of the rows that are held out, measured or drawn
     """
-    _check_options(size=size, min_count=min_count, max_atoms=max_atoms, max_sites=max_sites)
+    _check_options(size=size, min_count=min_count, max_atoms=max_atoms, max_sites=max_sites, sample=sample or 1)
     if not Path(out).resolve().parent.is_dir():
         raise ConfigError(f"expected a folder to write to, got {out!r}, whose folder does not exist")
     smiles = list(read_smiles(smiles_file))
     apart, measured = _held_out(len(smiles), held_out, exclude, seed)
+    counted = [row for row in range(len(smiles)) if row not in apart]
+    if sample is not None and sample < len(counted):
+        counted = sorted(random.Random(seed + 1).sample(counted, sample))
     census = Census()
-    for row, text in enumerate(smiles):
-        if row not in apart:
-            census.add(text)
+    for row in counted:
+        census.add(smiles[row])
     name = Path(smiles_file).name.split(".")[0]
     vocabulary = census.vocabulary(size, min_count=min_count, max_atoms=max_atoms, max_sites=max_sites, name=name)
     facts: dict[str, Any] = {
@@ -66,7 +70,13 @@ def build(
         "rules": list(RULES),
         "stereochemistry": "ignored",
         "distinct_fragments": len(census.fragments),
-        "options": {"size": size, "min_count": min_count, "max_atoms": max_atoms, "max_sites": max_sites},
+        "options": {
+            "size": size,
+            "min_count": min_count,
+            "max_atoms": max_atoms,
+            "max_sites": max_sites,
+            "sample": sample,
+        },
         "seed": seed,
         "held_out": coverage(vocabulary, [smiles[row] for row in measured]),
     }
