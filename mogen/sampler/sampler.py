@@ -33,7 +33,7 @@ class Sampler(ABC, Generic[C]):
     def fit(
         self, measure: Measure[C], *, m: int, generator: torch.Generator | None = None, folder: Path | None = None
     ) -> None:
-        """Learns from a measure of m objectives until its own limit or until `BudgetExhausted` is raised by the measure.
+        """Learns from a measure of m objectives until its own limit or until the measure raises `BudgetExhausted`.
 
         With a folder, checkpoints and logs go there, and training continues from the newest checkpoint found there.
         """

@@ -46,6 +46,7 @@ class GFlowNetModule(lightning.LightningModule):
         m: int,
         bins: int,
         batch: int,
+        updates: int,
         epsilon: float,
         average: float,
         learning_rate: float,
@@ -58,7 +59,8 @@ class GFlowNetModule(lightning.LightningModule):
         self.environment, self.policy, self.log_partition = environment, policy, log_partition
         self.sampling_policy = frozen_copy(policy)
         self.reward, self.loss, self.preference, self.beta, self.replay = reward, loss, preference, beta, replay
-        self.m, self.bins, self.batch, self.epsilon, self.average = m, bins, batch, epsilon, average
+        self.m, self.bins, self.batch, self.updates = m, bins, batch, updates
+        self.epsilon, self.average = epsilon, average
         self.rates, self.weight_decay, self.decay_steps = (learning_rate, partition_rate), weight_decay, decay_steps
         self.clip = clip
         self.measure: Measure | None = None
@@ -88,6 +90,8 @@ class GFlowNetModule(lightning.LightningModule):
         measure = self.measure
         if measure is None:
             raise RuntimeError("GFlowNetModule.measure must be set before training")
+        if self.global_step % self.updates and self.replay is not None and self.replay.is_ready:
+            return self._recall(self.replay)
         condition = self.conditions(self.batch)
         started = time.perf_counter()
         trajectories = self.roll(condition, self.epsilon)
@@ -102,6 +106,19 @@ class GFlowNetModule(lightning.LightningModule):
         self._lap("measure", started)
         self.trajectories_seen += len(candidates)
         return self._balance(condition, trajectories, evaluation)
+
+    def _recall(self, replay: Replay) -> Tensor:
+        """A step on old trajectories alone: nothing is asked."""
+        started = time.perf_counter()
+        condition = self.conditions(max(1, int(replay.share * self.batch)))
+        actions, utility = replay.draw(condition, self.reward, generator=self.generator)
+        log_reward = self.reward.of_utility(utility, torch.ones(len(condition), dtype=torch.bool), condition)
+        told = self.encoded(condition)
+        path = path_log_probs(self.environment, self.policy, retrace(self.environment, actions), told)
+        loss = self.loss(path, self.log_partition(told), log_reward)
+        self._started_update = self._lap("loss", started)
+        self.log("replay_loss", loss.detach())
+        return loss
 
     def _balance(self, condition: Condition, trajectories: Trajectories, evaluation: Evaluation) -> Tensor:
         started = time.perf_counter()

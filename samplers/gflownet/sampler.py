@@ -41,7 +41,8 @@ class GFlowNetSampler(Sampler[Molecule]):
         beta: the distribution of the reward exponent in training; its highest value is asked for when sampling.
         replay: old trajectories under new preferences; null for purely on-policy training.
         steps: gradient steps at most; training also ends with the budget.
-        batch: new trajectories per step.
+        batch: new trajectories per step that asks.
+        updates: gradient steps per batch of new trajectories; all but one of them learn from replay alone.
         epsilon: probability that a step of a trajectory is uniformly random.
         average: decay of the averaged policy that rolls out.
         learning_rate: of the policy (Adam).
@@ -66,6 +67,7 @@ class GFlowNetSampler(Sampler[Molecule]):
         replay: Replay | None = None,
         steps: int = 5_000,
         batch: int = 64,
+        updates: int = 1,
         epsilon: float = 0.05,
         average: float = 0.95,
         learning_rate: float = 5e-4,
@@ -78,7 +80,12 @@ class GFlowNetSampler(Sampler[Molecule]):
         checkpoint_every: int = 50,
         accelerator: str = "auto",
     ) -> None:
-        for name, value in (("steps", steps), ("batch", batch), ("checkpoint_every", checkpoint_every)):
+        for name, value in (
+            ("steps", steps),
+            ("batch", batch),
+            ("updates", updates),
+            ("checkpoint_every", checkpoint_every),
+        ):
             if value < 1:
                 raise ConfigError(f"expected {name} of at least 1 in the GFlowNet sampler, got {value}")
         self.environment = environment if environment is not None else FragmentEnvironment()
@@ -90,7 +97,7 @@ class GFlowNetSampler(Sampler[Molecule]):
         self.replay = replay
         self.steps, self.batch, self.epsilon, self.average = steps, batch, epsilon, average
         self.learning_rate, self.partition_rate, self.weight_decay = learning_rate, partition_rate, weight_decay
-        self.decay_steps, self.clip, self.bins = decay_steps, clip, bins
+        self.decay_steps, self.clip, self.bins, self.updates = decay_steps, clip, bins, updates
         self.checkpoint_every, self.accelerator = checkpoint_every, accelerator
         self.module: Any = None
 
@@ -115,6 +122,7 @@ class GFlowNetSampler(Sampler[Molecule]):
             m=m,
             bins=self.bins,
             batch=self.batch,
+            updates=self.updates,
             epsilon=self.epsilon,
             average=self.average,
             learning_rate=self.learning_rate,
