@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from typing import Any
@@ -136,10 +137,10 @@ class GFlowNetModule(lightning.LightningModule):
         told = self.encoded(condition)
         path = path_log_probs(self.environment, self.policy, trajectories, told)
         if not self.is_calibrated:
-            # one offset from the first batch, so that log Z does not spend its first thousand steps climbing
+            # Z = E[R P_B / P_F] over the policy's own paths: the first batch's estimate, so that log Z starts near
             with torch.no_grad():
                 gap = log_reward + path.log_backward - path.log_forward - self.log_partition(told)
-                self.log_partition.offset.add_(gap.mean())
+                self.log_partition.offset.add_(gap.logsumexp(0) - math.log(len(gap)))
                 self.is_calibrated.fill_(True)
         loss = self.loss(path, self.log_partition(told), log_reward)
         self._lap("loss", started)
