@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mogen.objective.set_file import load_set
 
+from mogen.objective.set_file import load_set
 from mogen.oracle import Ledger, Oracle, ProcessExecutor
 from samplers.environment.fragment import FragmentEnvironment
 from samplers.environment.vocabulary import Vocabulary
