@@ -6,7 +6,7 @@ import argparse
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,26 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from mogen import plugins
-from mogen.cli.arguments import sentence
-from mogen.errors import ConfigError
+from mogen.cli.arguments import explained, sentence
+from mogen.errors import ConfigError, MogenError, PluginError
 
 BASELINES = ("random", "nsga2", "graph_ga")
+SWITCHES = ("progress", "overwrite")
+"""options that need no value on the command line"""
+FILES = (".json", ".yaml", ".yml", ".csv", ".smi", ".txt", ".gz", ".npz", ".parquet", ".pt", ".ckpt", ".safetensors")
+"""what the name of a file ends in, so that it is looked for beside the YAML file that names it"""
+NESTED = ("class_path", "init_args")
 
 
 @dataclass
 class ExecutorSettings:
-    """How measurements are run: worker processes (0: in this process), seconds a chunk may take, candidates a chunk."""
+    """How measurements are run.
+
+    Args:
+        workers: worker processes (0: in this process)
+        timeout: seconds one objective may take for one chunk in a worker process
+        chunk: candidates measured at a time
+    """
 
     workers: NonNegativeInt = 0
     timeout: PositiveFloat | None = 60.0
@@ -33,36 +44,51 @@ class ExecutorSettings:
 
 @dataclass
 class FinalSettings:
-    """What is drawn after training: candidates for every point of a simplex lattice."""
+    """What is drawn after training.
+
+    Args:
+        partitions: steps from 0 to 1 of the simplex lattice of preferences
+        per_preference: candidates for every preference of the lattice
+    """
 
     partitions: PositiveInt = 10
     per_preference: NonNegativeInt = 4
 
 
 def parser(*, is_light: bool = False) -> ArgumentParser:
-    """The parser of `mogen run`; a light one describes the sampler without importing torch."""
-    kind: Any = str
-    if not is_light:
+    """The parser of `mogen run`; a light one, for `--help`, describes the sampler without importing torch."""
+    if is_light:
+        kind: Any = {"type": str, "default": "gflownet"}
+    else:
         from mogen.sampler import Sampler
 
-        kind = Sampler
+        kind = {"type": Sampler, "required": True}
     made = ArgumentParser(
         prog="mogen run",
         usage="mogen run CONFIG [--key value ...] [--seeds 5] [--out DIR] [--print_config]",
-        description="Run an experiment; every option may stand in the YAML file CONFIG as well.",
+        description="Run the experiment of the YAML file CONFIG. Every option below may stand in the file; given on "
+        "the command line, it replaces what the file says.",
+        epilog="Options of the sampler, as `mogen show gflownet` lists them, follow --sampler.init_args: "
+        "--sampler.init_args.steps 500. --print_config prints the complete config and ends. Files named in CONFIG are "
+        "looked for beside it, files named on the command line in the current folder.",
         exit_on_error=False,
     )
-    made.add_argument("--name", type=str, default="run", help="what the run is called")
-    made.add_argument("--seed", type=int, default=0, help="the first seed")
-    made.add_argument("--seeds", type=PositiveInt, default=1, help="how many seeds, each in OUT/seed-<k>")
-    made.add_argument("--budget", type=PositiveInt, required=True, help="unique candidates the run may ask for")
-    made.add_argument("--out", type=str | None, default=None, help="run folder (default: runs/<name>)")
-    made.add_argument("--objectives", type=str | dict, required=True, help="a set's name, a YAML file, or a set inline")
-    made.add_argument("--sampler", type=kind, required=True, help="class_path (a short name or dotted) and init_args")
-    made.add_argument("--baselines", type=list[str], default=list(BASELINES), help="what it is compared with")
-    made.add_argument("--executor", type=ExecutorSettings, default=ExecutorSettings(), help="how measurements are run")
-    made.add_argument("--final", type=FinalSettings, default=FinalSettings(), help="what is drawn after training")
-    made.add_argument("--progress", type=bool, default=True, help="show progress")
+    add = made.add_argument
+    add("--name", type=str, default="run", help="what the run is called")
+    add("--seed", type=int, default=0, help="the first seed")
+    add("--seeds", type=PositiveInt, default=1, help="how many seeds; several go into OUT/seed-<k>, then are compared")
+    add("--budget", type=PositiveInt, required=True, help="unique candidates the run may ask for")
+    add("--out", type=str | None, default=None, help="run folder (default: runs/<name>)")
+    add("--overwrite", type=bool, default=False, help="start again in a folder that already holds a run")
+    add("--objectives", type=str | dict, required=True, help="a set's name, a YAML file, or a set inline")
+    add("--sampler", **kind, help="a sampler's name, or class_path and init_args")
+    add("--baselines", type=list[str], default=list(BASELINES), help="what it is compared with; [] for nothing")
+    add("--progress", type=bool, default=True, help="show progress")
+    add("--executor", type=ExecutorSettings, default=ExecutorSettings(), help="how measurements are run")
+    add("--final", type=FinalSettings, default=FinalSettings(), help="what is drawn after training")
+    for action in made._actions:
+        if action.dest in ("executor", "final"):
+            action.help = argparse.SUPPRESS
     return made
 
 
@@ -71,16 +97,16 @@ def read(path: Path | str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"expected a config file, got {error.strerror or error} for {path}") from error
+        raise ConfigError(f"expected a YAML file, got {error.strerror or error} for {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"expected YAML in {path}, got {sentence(error)}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"expected a mapping of keys to values in {path}, got {type(content).__name__}")
+        raise ConfigError(f"expected a mapping of keys to values in {path}, got {_kind(content)}")
     return content
 
 
 def override(config: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:
-    """A config with `--a.b value` and `--a.b=value` put in; values are YAML."""
+    """A config with `--a.b value` and `--a.b=value` put in; values are YAML, files are those of the current folder."""
     words = list(argv)
     while words:
         word = words.pop(0)
@@ -88,69 +114,83 @@ def override(config: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"expected an option such as --budget 1000, got {word!r}")
         key, given, text = word[2:].partition("=")
         if not given:
-            if not words:
-                raise ConfigError(f"expected a value after {word}")
-            text = words.pop(0)
+            if key in SWITCHES and (not words or words[0].startswith("--")):
+                text = "true"
+            elif not words:
+                raise ConfigError(f"expected a value after {word}, got nothing")
+            else:
+                text = words.pop(0)
         try:
-            _put(config, key.split("."), yaml.safe_load(text))
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"expected a value after --{key}, got {text!r}") from error
+        path = key.split(".")
+        _put(config, path, absolute({path[0]: value}, Path.cwd())[path[0]], key)
     return config
 
 
-def parse(config: dict[str, Any], directory: Path) -> tuple[ArgumentParser, Namespace]:
-    """The typed config, with short names and relative files made complete."""
+def absolute(config: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """A config whose objectives, sampler and baselines name files from the root, so that it means the same anywhere."""
+    return {
+        key: _from_root(value, directory) if key in ("objectives", "sampler", "baselines") else value
+        for key, value in config.items()
+    }
+
+
+def parse(config: Mapping[str, Any]) -> tuple[ArgumentParser, Namespace]:
+    """The typed config, with short names made complete; raises `ConfigError` with one sentence where it is wrong."""
     made = parser()
     known = [action.dest for action in made._actions if action.dest not in ("help", "print_config")]
-    _check(config, [key for key in known if "." not in key], "the config")
-    config = {"sampler": {"class_path": "gflownet"}} | config
+    check_keys(config, [key for key in known if "." not in key], "the config")
+    full = {"sampler": "gflownet"} | {key: value for key, value in config.items() if value is not None}
     for key, kind in (("executor", ExecutorSettings), ("final", FinalSettings)):
-        _check(config.get(key) or {}, list(inspect.signature(kind).parameters), key)
-    config["sampler"] = _sampler(config["sampler"], directory)
-    config["objectives"] = _absolute(config.get("objectives"), directory)
+        check_keys(full.get(key) or {}, list(inspect.signature(kind).parameters), key)
+    if isinstance(full.get("baselines"), str):
+        full["baselines"] = [name.strip() for name in full["baselines"].split(",") if name.strip()]
+    if isinstance(full.get("objectives"), list):
+        full["objectives"] = {"objectives": full["objectives"]}
+    full["sampler"] = _sampler(full["sampler"])
     try:
-        return made, made.parse_object({key: value for key, value in config.items() if value is not None})
+        return made, made.parse_object(full)
     except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(sentence(error)) from error
+        raise ConfigError(explained(error)) from error
 
 
-def _sampler(given: Any, directory: Path) -> dict[str, Any]:
-    given = {"class_path": given} if isinstance(given, str) else given
-    if not isinstance(given, dict) or not isinstance(given.get("class_path"), str):
-        raise ConfigError(f"expected a sampler with class_path and init_args, got {given!r}")
-    arguments = dict(given.get("init_args") or {})
-    arguments |= {key: value for key, value in given.items() if key not in ("class_path", "init_args")}
-    kind = plugins.resolve("mogen.samplers", given["class_path"], directory=directory)
-    _check_class(kind, arguments, f"sampler {given['class_path']}")
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
-
-
-def _check_class(kind: Any, arguments: Mapping[str, Any], where: str) -> None:
-    """Checks the keys for a constructor, and of the objects below it."""
-    _check(arguments, list(inspect.signature(kind).parameters), where)
+def instantiate(made: ArgumentParser, values: Namespace) -> Any:
+    """The sampler a typed config describes; what its parts complain about comes out as they said it."""
     try:
-        hints = typing.get_type_hints(kind.__init__)
+        return made.instantiate_classes(values).sampler
+    except MogenError:
+        raise
+    except (argparse.ArgumentError, TypeError, ValueError) as error:
+        reason: BaseException | None = error
+        while reason is not None and not isinstance(reason, MogenError):
+            reason = reason.__cause__ or reason.__context__
+        raise ConfigError(f"the sampler cannot be built: {sentence(reason or error)}") from error
+
+
+def choices(hint: Any) -> list[type]:
+    """The concrete classes a type hint allows, apart from None and built-in types: subclasses that are imported."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
+    kinds = [item for item in options if inspect.isclass(item) and item.__module__ != "builtins"]
+    return list(dict.fromkeys(found for kind in kinds for found in _concrete(kind)))
+
+
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The type hints of a constructor; nothing where they cannot be told."""
+    try:
+        return typing.get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
     except (NameError, TypeError, AttributeError):
-        hints = {}
-    for key, value in arguments.items():
-        if not isinstance(value, dict):
-            continue
-        below = plugins.load_dotted(value["class_path"]) if "." in str(value.get("class_path")) else None
-        if below is not None:
-            _check_class(below, value.get("init_args") or {}, f"{where}, {key}")
-        elif "class_path" not in value and (single := _only_class(hints.get(key))):
-            _check_class(single, value, f"{where}, {key}")
+        return {}
 
 
-def _only_class(hint: Any) -> Any:
-    """The one concrete class a hint allows beside None."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    classes = [item for item in options if inspect.isclass(item) and item is not type(None)]
-    is_own = len(classes) == 1 and not inspect.isabstract(classes[0]) and classes[0].__module__ != "builtins"
-    return classes[0] if is_own else None
+def dotted(kind: type) -> str:
+    """Where a class is imported from."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _check(given: Any, known: Sequence[str], where: str) -> None:
+def check_keys(given: Any, known: Sequence[str], where: str) -> None:
+    """Raises `ConfigError` for anything but a mapping with known keys; names them."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"expected keys and values for {where}, got {given!r}")
     for key in given:
@@ -158,25 +198,103 @@ def _check(given: Any, known: Sequence[str], where: str) -> None:
             raise ConfigError(f"{where} has no key {key!r}: {plugins.closest(str(key), known)}")
 
 
-def _absolute(given: Any, directory: Path, key: str = "") -> Any:
-    """The same description of objectives with files named from the root, so that a run can be resumed from anywhere."""
+def _sampler(given: Any) -> dict[str, Any]:
+    from mogen.sampler import Sampler
+
+    given = {"class_path": given} if isinstance(given, str) else given
     if isinstance(given, dict):
-        return {name: _absolute(value, directory, str(name)) for name, value in given.items()}
+        given = {"class_path": "gflownet"} | given
+    if not isinstance(given, dict) or not isinstance(given["class_path"], str):
+        raise ConfigError(f"expected a sampler's name, or class_path and init_args, for sampler, got {given!r}")
+    kind = plugins.resolve("mogen.samplers", given["class_path"])
+    if not (inspect.isclass(kind) and issubclass(kind, Sampler)):
+        raise ConfigError(f"expected a class of samplers for sampler, got {given['class_path']!r}, which is none")
+    return _part(kind, given, "sampler")
+
+
+def _part(kind: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """class_path and init_args of one object, its keys checked, and of the objects below it."""
+    below: Any = given.get("init_args") or {}
+    if not isinstance(below, Mapping):
+        raise ConfigError(f"expected keys and values for {where}.init_args, got {below!r}")
+    arguments = {**below, **{key: value for key, value in given.items() if key not in NESTED}}
+    parameters = inspect.signature(kind).parameters
+    if not any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+        check_keys(arguments, list(parameters), where)
+    hints = hints_of(kind)
+    complete = {key: _argument(hints.get(key), value, f"{where}.{key}") for key, value in arguments.items()}
+    return {"class_path": dotted(kind), "init_args": complete}
+
+
+def _argument(hint: Any, value: Any, where: str) -> Any:
+    """One argument; where its type is a class, which one is found out and its own arguments are checked."""
+    known = choices(hint)
+    is_named = isinstance(value, str) and str not in typing.get_args(hint)
+    if not known or not (is_named or isinstance(value, Mapping)):
+        return value
+    given: Mapping[str, Any] = {"class_path": value} if isinstance(value, str) else value
+    named = given.get("class_path")
+    if named is None and len(known) > 1:
+        raise ConfigError(f"expected class_path for {where}, one of {_names(known)}, got only {', '.join(given)}")
+    kind = known[0] if named is None else _class(str(named), hint, known, where)
+    part = _part(kind, given, where)
+    return part if inspect.isabstract(_base(hint)) or len(known) > 1 or named else part["init_args"]
+
+
+def _class(text: str, hint: Any, known: list[type], where: str) -> type:
+    """The class a short name, a dotted path or FILE.py:name stands for, if it is one the hint allows."""
+    short = {kind.__qualname__: kind for kind in known}
+    if text in short:
+        return short[text]
+    try:
+        found = plugins.load_path(text) if ".py:" in text else plugins.load_dotted(text) if "." in text else None
+    except PluginError as error:
+        raise ConfigError(f"{where}: {error}; known are {_names(known)}") from error
+    if not (inspect.isclass(found) and issubclass(found, _base(hint))):
+        raise ConfigError(f"expected one of {_names(known)} for {where}, got {text!r}")
+    return found
+
+
+def _base(hint: Any) -> type:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
+    return next(item for item in options if inspect.isclass(item) and item.__module__ != "builtins")
+
+
+def _concrete(kind: type) -> Iterator[type]:
+    if not inspect.isabstract(kind):
+        yield kind
+    children: list[type] = kind.__subclasses__()
+    for child in children:
+        yield from _concrete(child)
+
+
+def _names(kinds: Sequence[type]) -> str:
+    return ", ".join(sorted(dotted(kind) for kind in kinds))
+
+
+def _from_root(given: Any, directory: Path, key: str = "") -> Any:
+    if isinstance(given, dict):
+        return {name: _from_root(value, directory, str(name)) for name, value in given.items()}
     if isinstance(given, list):
-        return [_absolute(value, directory) for value in given]
-    if isinstance(given, str) and (given.endswith((".yaml", ".yml")) or ".py:" in given):
-        return str((directory / Path(given).expanduser()).resolve())
-    return given
+        return [_from_root(value, directory) for value in given]
+    is_file = isinstance(given, str) and (given.endswith(FILES) or ".py:" in given)
+    return str((directory / Path(given).expanduser()).resolve()) if is_file else given
 
 
-def _put(config: dict[str, Any], path: list[str], value: Any) -> None:
+def _put(config: dict[str, Any], path: list[str], value: Any, option: str) -> None:
     *above, last = path
-    for part in above:
+    for depth, part in enumerate(above):
         below = config.get(part)
-        if isinstance(below, str):
+        if isinstance(below, str) and path[0] == "sampler":
             below = {"class_path": below}
-        config[part] = below if isinstance(below, dict) else {}
+        if below is not None and not isinstance(below, dict):
+            raise ConfigError(f"--{option} has no place: {'.'.join(above[: depth + 1])} is {below!r}")
+        config[part] = {} if below is None else below
         config = config[part]
     if last == "class_path" and config.get("class_path") != value:
         config.clear()
     config[last] = value
+
+
+def _kind(content: Any) -> str:
+    return "an empty file" if content is None else type(content).__name__

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 from mogen import plugins
-from mogen.errors import ConfigError
+from mogen.errors import ConfigError, MogenError
 
 GROUPS = {
     "objectives": "mogen.objectives",
@@ -17,7 +19,7 @@ GROUPS = {
 
 
 def list_(kind: str) -> None:
-    """Show the names that are installed, one a line.
+    """Show what is installed: a name and what it is, one a line; `mogen show NAME` says more.
 
     Args:
         kind: objectives, sets, samplers, baselines, constraints, datasets or models
@@ -31,8 +33,8 @@ def list_(kind: str) -> None:
         found = models()
     else:
         plugins.check_rooms()
-        found = plugins.names(GROUPS[kind])
-    print("\n".join(found) if found else f"no {kind} found")
+        found = described({name: _summary(GROUPS[kind], name) for name in plugins.names(GROUPS[kind])})
+    print("\n".join(found) if found else f"no {kind} found{_places(kind)}")
 
 
 def models() -> list[str]:
@@ -45,10 +47,36 @@ def models() -> list[str]:
     return sorted(str(path.parent) for path in found)
 
 
+def described(rows: dict[str, str]) -> list[str]:
+    """Names and what they are, in two columns."""
+    width = max(map(len, rows), default=0) + 2
+    return [f"{name:<{width}}{text}".rstrip() for name, text in rows.items()]
+
+
+def first_line(item: Any) -> str:
+    """The first line of what an object says about itself."""
+    return (inspect.getdoc(item) or "").split("\n")[0]
+
+
+def _summary(group: str, name: str) -> str:
+    try:
+        return first_line(plugins.load(group, name))
+    except MogenError as error:
+        return f"cannot be loaded: {' '.join(str(error).split())}"
+
+
 def _datasets() -> list[str]:
     from mogen.dataset import listing
 
-    return [f"{item.name:<12} {item.path or 'not found'}" for item in listing()]
+    return described({item.name: str(item.path or "not found") for item in listing()})
+
+
+def _places(kind: str) -> str:
+    if kind != "models":
+        return ""
+    from mogen.dataset import folders
+
+    return f" in {Path('runs').resolve()} and {', '.join(str(folder / 'models') for folder in folders())}"
 
 
 COMMAND = list_

@@ -16,7 +16,7 @@ COMMANDS = {
     "resume": "continue a run that was stopped or killed",
     "sample": "candidates from a trained model, for one preference or many",
     "report": "write the report of a finished run again",
-    "list": "what is installed: objectives, sets, samplers, constraints, datasets, models",
+    "list": "what is installed: objectives, sets, samplers, baselines, constraints, datasets, models",
     "show": "what a name stands for: parameters, units, worst and best, source",
     "data": "get, import and list data sets",
     "doctor": "versions, processors, optional extras and data folders of this installation",
@@ -32,10 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mogen: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("mogen: stopped; `mogen resume DIR` continues a run", file=sys.stderr)
+        print("mogen: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"mogen: error: the system says {error.strerror or error}{where}", file=sys.stderr)
+        return 2
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -69,7 +73,7 @@ def _invoke(command: Callable[..., Any] | Mapping[str, Callable[..., Any]], name
 def _help() -> str:
     lines = ["usage: mogen COMMAND ...", "", "A config in, a Pareto front of real candidates out.", "", "commands:"]
     lines += [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
-    lines += [f"  {name:<12}see mogen {name} --help" for name in plugins.names("mogen.commands")]
+    lines += [f"  {name:<12}more: mogen {name} --help" for name in plugins.names("mogen.commands")]
     lines += ["", "options:", "  -h, --help  this text; also after a command", "  --version   the version installed"]
     return "\n".join(lines)
 
@@ -77,6 +81,7 @@ def _help() -> str:
 def _group_help(name: str, command: Mapping[str, Callable[..., Any]]) -> str:
     lines = [f"usage: mogen {name} COMMAND ...", "", "commands:"]
     lines += [f"  {key:<12}{_first_line(function)}" for key, function in command.items()]
+    lines += ["", f"mogen {name} COMMAND --help says more."]
     return "\n".join(lines)
 
 

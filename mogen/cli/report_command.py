@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from mogen.errors import RunError
@@ -11,7 +12,7 @@ def report(folder: str) -> None:
     """Write the report of a finished run again, from the files of its folder alone.
 
     Args:
-        folder: a run folder, such as runs/demo
+        folder: a run folder, such as runs/demo, or the folder of several seeds
     """
     path = Path(folder)
     if not path.is_dir():
@@ -22,7 +23,23 @@ def report(folder: str) -> None:
         )
     from mogen.report import write_report
 
-    print(write_report(path))
+    summary = _summary(path)
+    for part in [path / f"seed-{seed}" for seed in summary.get("seeds", [])] or [path]:
+        print(write_report(part))
+    if "seeds" in summary:
+        from mogen.cli.seeds import table
+
+        print(table(summary))
+
+
+def _summary(folder: Path) -> dict:
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"expected JSON in {folder / 'summary.json'}, got {error}") from error
+    if not isinstance(summary, dict):
+        raise RunError(f"expected keys and values in {folder / 'summary.json'}, got a {type(summary).__name__}")
+    return summary
 
 
 COMMAND = report

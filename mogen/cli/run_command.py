@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from mogen import plugins
 from mogen.cli import config as settings
 from mogen.errors import ConfigError, RunError
 
+APART = ("out", "seeds", "progress", "overwrite")
+"""options that say how a run is done, not what it is"""
+
 
 def run(argv: list[str]) -> int:
     """Run an experiment from a YAML file."""
@@ -21,15 +25,16 @@ def run(argv: list[str]) -> int:
         return 0
     is_printed = "--print_config" in argv
     argv = [word for word in argv if word != "--print_config"]
-    content, directory = {}, Path()
-    if argv and not argv[0].startswith("-"):
-        content, directory = settings.read(argv[0]), Path(argv[0]).resolve().parent
+    if not argv:
+        raise ConfigError("expected a config file or options, as in `mogen run CONFIG --budget 1000`, got nothing")
+    content: dict[str, Any] = {}
+    if not argv[0].startswith("-"):
+        content = settings.absolute(settings.read(argv[0]), Path(argv[0]).resolve().parent)
         argv = argv[1:]
     plugins.check_rooms()
-    content = settings.override(content, argv)
-    made, values = settings.parse(content, directory)
+    made, values = settings.parse(settings.override(content, argv))
     if is_printed:
-        print(made.dump(values))
+        print(made.dump(values).rstrip())
         return 0
     return execute(yaml.safe_load(made.dump(values)))
 
@@ -40,30 +45,18 @@ run.takes_raw_arguments = True  # type: ignore[attr-defined]
 def execute(config: dict[str, Any]) -> int:
     """Runs a complete config: one seed into its folder, several into one folder each."""
     out = Path(config.get("out") or Path("runs") / config["name"])
-    if config["seeds"] == 1:
-        run_seed(config, out, config["seed"])
-        print(f"finished: {out / 'report.html'}")
-        return 0
-    from mogen.cli.seeds import summarise, table
-
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    summaries = []
-    for seed in range(config["seed"], config["seed"] + config["seeds"]):
-        summaries.append(run_seed(config, out / f"seed-{seed}", seed, is_kept=True))
-    summary = summarise(summaries)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
-    print(table(summary))
+    check_writable(out)
+    if config["seeds"] > 1:
+        return run_seeds(config, out)
+    run_seed(config, out, config["seed"])
+    print(f"finished: {out / 'report.html'}")
     return 0
 
 
-def run_seed(config: dict[str, Any], out: Path, seed: int, *, is_kept: bool = False) -> Mapping[str, Any]:
-    """Runs one seed; with `is_kept`, a finished run of the same config is read instead."""
+def run_seed(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
+    """Runs one seed, or goes on with it, and gives its summary."""
     from mogen.experiment import Experiment, FinalSampling
 
-    kept = {key: value for key, value in config.items() if key not in ("out", "seeds", "progress")} | {"seed": seed}
-    if is_kept and (out / "summary.json").is_file() and settings.read(out / "config.yaml") == kept:
-        return json.loads((out / "summary.json").read_text(encoding="utf-8"))
     objectives, sampler, baselines = build(config)
     experiment: Experiment[Any] = Experiment(
         objectives,
@@ -74,18 +67,89 @@ def run_seed(config: dict[str, Any], out: Path, seed: int, *, is_kept: bool = Fa
         out=out,
         executor=executor(config["executor"]),
         final=FinalSampling(**config["final"]),
-        config=kept,
+        config=of_seed(config, seed),
         progress=config["progress"],
     )
-    return experiment.run().summary
+    return experiment.run(overwrite=config.get("overwrite", False)).summary
+
+
+def run_seeds(config: dict[str, Any], out: Path) -> int:
+    """Runs several seeds and compares them; seeds that are finished are read, not run again."""
+    from mogen.cli.seeds import summarise, table
+    from mogen.run import write_json, write_text
+
+    check_seeds(config, out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "config.yaml", yaml.safe_dump(config | {"overwrite": False}, sort_keys=False))
+    summaries = []
+    for place, seed in enumerate(seeds_of(config), 1):
+        folder = out / f"seed-{seed}"
+        print(f"seed {seed} ({place} of {config['seeds']}): {folder}", file=sys.stderr, flush=True)
+        known = None if config.get("overwrite") else finished(folder, of_seed(config, seed))
+        try:
+            summaries.append(known if known is not None else run_seed(config, folder, seed))
+        except KeyboardInterrupt:
+            print(f"all seeds continue with: mogen resume {out}", file=sys.stderr, flush=True)
+            raise
+    summary = summarise(summaries)
+    write_json(out / "summary.json", summary)
+    write_text(out / "summary.txt", table(summary) + "\n")
+    print(f"{table(summary)}\nfinished: {out / 'summary.json'}, and a report in every {out / 'seed-<k>'}")
+    return 0
+
+
+def seeds_of(config: Mapping[str, Any]) -> range:
+    """The seeds of a config."""
+    return range(config["seed"], config["seed"] + config["seeds"])
+
+
+def of_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What one seed's run folder keeps of a config."""
+    return {key: value for key, value in config.items() if key not in APART} | {"seed": seed}
+
+
+def finished(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The summary of a finished run of this very config, else None."""
+    from mogen.run import RunFolder, read_json
+
+    is_same = (folder / "config.yaml").is_file() and settings.read(folder / "config.yaml") == config
+    return read_json(folder / "summary.json") if is_same and RunFolder(folder).is_finished else None
+
+
+def check_seeds(config: Mapping[str, Any], out: Path) -> None:
+    """Raises `RunError` where a folder for several seeds holds one run, or seeds of another config."""
+    if (out / "state.json").is_file():
+        raise RunError(f"expected a folder for several seeds, got the folder of one run at {out}")
+    if not (out / "config.yaml").is_file() or config.get("overwrite"):
+        return
+    kept, given = of_seed(settings.read(out / "config.yaml"), 0), of_seed(config, 0)
+    changed = [key for key in given if kept.get(key) != given[key]]
+    if changed:
+        raise RunError(
+            f"expected the config the seeds in {out} were run with, got another {', '.join(changed)}: choose another "
+            "folder, or --overwrite"
+        )
+
+
+def check_writable(out: Path) -> None:
+    """Raises `RunError` where a folder is none, or nothing can be written there."""
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+        if is_new:
+            out.rmdir()
+    except FileExistsError as error:
+        raise RunError(f"expected a folder for the run, got a file at {out}") from error
+    except OSError as error:
+        raise RunError(f"expected a folder that can be written to, got {error.strerror or error} for {out}") from error
 
 
 def build(config: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """The objectives, the sampler and the baselines a complete config names."""
     objectives = objectives_of(config)
-    made, values = settings.parse(dict(config), Path())
-    sampler = made.instantiate_classes(values).sampler
-    return objectives, sampler, {name: baseline(name, sampler) for name in config["baselines"]}
+    sampler = settings.instantiate(*settings.parse(config))
+    return objectives, sampler, {baseline_name(text): baseline(text, sampler) for text in config["baselines"]}
 
 
 def objectives_of(config: Mapping[str, Any]) -> Any:
@@ -95,9 +159,23 @@ def objectives_of(config: Mapping[str, Any]) -> Any:
     return load_set(config["objectives"])
 
 
-def baseline(name: str, sampler: Any) -> Any:
+def baseline(text: str, sampler: Any) -> Any:
     """A baseline that works beside a sampler, on the same environment."""
-    return plugins.resolve("mogen.baselines", name).beside(sampler)
+    kind = plugins.resolve("mogen.baselines", text)
+    if not hasattr(kind, "beside"):
+        raise ConfigError(f"expected a baseline with a constructor `beside`, got {text!r}, which has none")
+    try:
+        return kind.beside(sampler)
+    except AttributeError as error:
+        raise ConfigError(
+            f"the baseline {text!r} cannot stand beside the sampler {type(sampler).__name__} ({error}): name others, "
+            "or none with --baselines '[]'"
+        ) from error
+
+
+def baseline_name(text: str) -> str:
+    """What a baseline is called in tables: its name, or the last part of its path."""
+    return text.replace(":", ".").rpartition(".")[2]
 
 
 def executor(given: Mapping[str, Any]) -> Any:
@@ -113,7 +191,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     """The complete config of a run folder; raises `RunError` where there is none."""
     if not (folder / "config.yaml").is_file():
         raise RunError(f"expected a run folder with config.yaml, there is none at {folder}")
-    content = {"seeds": 1, "progress": True} | settings.read(folder / "config.yaml")
+    content = {"seeds": 1, "progress": True, "overwrite": False} | settings.read(folder / "config.yaml")
     if "objectives" not in content:
         raise ConfigError(f"{folder}/config.yaml was not written by `mogen run`: run it again from Python")
     return content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,80 +14,132 @@ from mogen.errors import ConfigError, RunError
 
 
 def sample(
-    source: str, *, out: str, preference: str | None = None, lattice: int | None = None, n: int = 100, seed: int = 0
+    source: str,
+    *,
+    out: str,
+    preference: str | None = None,
+    lattice: int | None = None,
+    n: int | None = None,
+    seed: int = 0,
 ) -> None:
-    """Write candidates made for a preference, or for all of a lattice in turn, with what they measure, as CSV.
+    """Write candidates made for a preference, or for all of a lattice in turn, as CSV.
+
+    From a run folder the candidates are also measured, and what they measure is written beside them.
 
     Args:
         source: a run folder, or the folder of a model
         out: the CSV file to write
         preference: one number per objective, such as 0.5,0.3,0.2; scaled to sum 1
         lattice: the number of steps from 0 to 1 of a simplex lattice of preferences, instead of one preference
-        n: how many candidates in all
+        n: how many candidates in all (default: 100 for a preference, one for every point of a lattice)
         seed: the seed of the random numbers
     """
     if (preference is None) == (lattice is None):
-        raise ConfigError("expected either --preference or --lattice, got both or neither")
-    if n < 1:
+        both = "neither" if preference is None else "both"
+        raise ConfigError(f"expected either --preference 0.5,0.3,0.2 or --lattice 10, got {both}")
+    if n is not None and n < 1:
         raise ConfigError(f"expected -n of at least 1, got {n}")
     model, run = find_model(Path(source))
     plugins.check_rooms()
+    sampler, m = load_model(model)
+    objectives = objectives_of(config_of(run)) if run else None
+    rows = _rows(preference, lattice, objectives.m if objectives else m, n)
+    check_file(Path(out))
     import torch
 
-    objectives = objectives_of(config_of(run)) if run else None
-    weights = _weights(preference, lattice, objectives.m if objectives else None)
-    rows = weights.repeat(n // len(weights) + 1, 1)[:n]
-    samples = load_model(model).sample(rows, generator=torch.Generator().manual_seed(seed))
-    _write(Path(out), samples, objectives, run)
+    samples = sampler.sample(rows.float(), generator=torch.Generator().manual_seed(seed))
+    _write(Path(out), samples, rows, objectives, run)
 
 
 def find_model(source: Path) -> tuple[Path, Path | None]:
     """The folder of a model, and the run it belongs to if there is one."""
     for model in (source / "model", source):
         if (model / "sampler.yaml").is_file():
-            return model, model.parent if (model.parent / "config.yaml").is_file() else None
+            is_run = model.name == "model" and (model.parent / "state.json").is_file()
+            return model, model.parent if is_run and (model.parent / "config.yaml").is_file() else None
+    seeds = sorted(source.glob("seed-*"))
+    if seeds:
+        raise RunError(f"expected one run, got several seeds in {source}: name one, such as {seeds[0]}")
+    if (source / "config.yaml").is_file():
+        raise RunError(f"expected a trained model in {source}, got a run that is not trained yet: `mogen resume` it")
     raise RunError(f"expected a finished run or a model with sampler.yaml, there is none at {source}")
 
 
-def load_model(folder: Path) -> Any:
-    """The sampler in a folder, of the class its sampler.yaml names."""
+def check_file(out: Path) -> None:
+    """Raises `ConfigError` where a file cannot be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.open("a").close()
+    except OSError as error:
+        raise ConfigError(f"expected a file that can be written, got {error.strerror or error} for {out}") from error
+
+
+def load_model(folder: Path) -> tuple[Any, int | None]:
+    """The sampler in a folder, of the class its sampler.yaml names, and how many objectives it says it knows."""
+    from mogen.sampler import Sampler
+
     content = settings.read(folder / "sampler.yaml")
     if not isinstance(content.get("class_path"), str):
-        raise RunError(f"expected class_path in {folder / 'sampler.yaml'}, got {sorted(content)}")
-    return plugins.resolve("mogen.samplers", content["class_path"]).load(folder)
+        raise RunError(f"expected class_path in {folder / 'sampler.yaml'}, got the keys {', '.join(map(str, content))}")
+    kind = plugins.resolve("mogen.samplers", content["class_path"])
+    if not (inspect.isclass(kind) and issubclass(kind, Sampler)):
+        raise RunError(f"expected a class of samplers in {folder / 'sampler.yaml'}, got {content['class_path']!r}")
+    try:
+        sampler = kind.load(folder)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"expected a complete model in {folder}, got {settings.sentence(error, 200)}") from error
+    m = content.get("objectives")
+    return sampler, m if isinstance(m, int) else None
 
 
-def _weights(preference: str | None, lattice: int | None, m: int | None) -> Any:
+def _rows(preference: str | None, lattice: int | None, m: int | None, n: int | None) -> Any:
+    """One preference per candidate, in float64."""
     import torch
 
-    if lattice is not None:
-        if m is None or lattice < 1:
-            raise ConfigError(f"--lattice needs at least 1 step and a run whose objectives are known, got {lattice}")
+    if lattice is None:
+        weights = torch.tensor([_weights(str(preference), m)], dtype=torch.float64)
+        n = 100 if n is None else n
+    else:
+        if lattice < 1:
+            raise ConfigError(f"expected --lattice of at least 1 step, got {lattice}")
+        if m is None:
+            raise ConfigError("expected a run, or a model whose sampler.yaml says how many objectives, for --lattice")
         from mogen.preference import simplex_lattice
 
-        return simplex_lattice(m, lattice).float()
+        weights = simplex_lattice(m, lattice).double()
+        n = len(weights) if n is None else n
+        if n < len(weights):
+            raise ConfigError(f"expected -n of at least {len(weights)}, one per point of the lattice, got {n}")
+    return weights.repeat(-(-n // len(weights)), 1)[:n]
+
+
+def _weights(text: str, m: int | None) -> list[float]:
     try:
-        numbers = [float(text) for text in str(preference).strip("[]() ").split(",")]
+        numbers = [float(part) for part in text.strip("[]() ").split(",")]
     except ValueError as error:
-        raise ConfigError(f"expected numbers such as 0.5,0.3,0.2 as preference, got {preference!r}") from error
+        raise ConfigError(f"expected numbers such as 0.5,0.3,0.2 for --preference, got {text!r}") from error
     if not all(0 <= number < float("inf") for number in numbers) or sum(numbers) <= 0:
-        raise ConfigError(f"a preference has no negative number and not only zeros, got {preference!r}")
+        raise ConfigError(f"expected numbers of at least 0, not all of them 0, for --preference, got {text!r}")
     if m is not None and len(numbers) != m:
-        raise ConfigError(f"expected a preference of {m} numbers, one per objective, got {len(numbers)}")
-    return torch.tensor([numbers]) / sum(numbers)
+        raise ConfigError(f"expected {m} numbers, one per objective, for --preference, got {len(numbers)} in {text!r}")
+    scaled = [number / sum(numbers) for number in numbers]
+    if abs(sum(numbers) - 1) > 1e-6:
+        said = ",".join(f"{number:.4g}" for number in scaled)
+        print(f"the preference {text} is scaled to sum 1: {said}", file=sys.stderr)
+        return scaled
+    return numbers
 
 
-def _write(out: Path, samples: Any, objectives: Any, run: Path | None) -> None:
+def _write(out: Path, samples: Any, rows: Any, objectives: Any, run: Path | None) -> None:
     import pandas as pd
 
-    names = objectives.names if objectives else [str(i) for i in range(samples.preference.shape[1])]
+    names = objectives.names if objectives else [str(i) for i in range(rows.shape[1])]
     table: dict[str, Any] = {"candidate": [item.key for item in samples.candidates]}
-    table |= {f"preference_{name}": samples.preference[:, i].tolist() for i, name in enumerate(names)}
+    table |= {f"preference_{name}": rows[:, i].tolist() for i, name in enumerate(names)}
     if objectives is not None and run is not None:
         found = _measure(objectives, run, samples)
         table |= {f"raw_{name}": found.raw[:, i].tolist() for i, name in enumerate(names)}
         table |= {f"utility_{name}": found.utility[:, i].tolist() for i, name in enumerate(names)}
-    out.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(table).to_csv(out, index=False)
     print(f"{len(samples)} candidates in {out}")
 

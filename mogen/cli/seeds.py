@@ -8,17 +8,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIGURES = ("hypervolume", "front_size", "zero_share", "r2", "igd_plus", "diversity", "alignment", "asked", "paid")
+ENOUGH = 5
+"""seeds below which no difference counts as shown"""
 
 
 def summarise(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Every figure over seeds, and per baseline ours minus theirs, seed by seed, with a 95 % t-interval."""
+    """Every figure over seeds, and per baseline ours minus theirs, seed by seed, with a 95 % t-interval.
+
+    The verdict on the hypervolume is 'beats' or 'loses' only where the interval over at least 5 seeds excludes zero.
+    """
     ours = [figures(item) for item in summaries]
-    result: dict[str, Any] = {"seeds": [item["seed"] for item in summaries], "figures": spread(ours), "baselines": {}}
+    result: dict[str, Any] = {
+        **{key: summaries[0][key] for key in ("budget", "objective_set") if key in summaries[0]},
+        "seeds": [item["seed"] for item in summaries],
+        "figures": spread(ours),
+        "baselines": {},
+    }
     for name in summaries[0].get("baselines", {}):
         theirs = [figures(item["baselines"][name]) for item in summaries]
         pairs = [{key: a[key] - b[key] for key in a.keys() & b.keys()} for a, b in zip(ours, theirs, strict=True)]
-        result["baselines"][name] = {"figures": spread(theirs), "difference": spread(pairs, is_interval=True)}
+        difference = spread(pairs, is_interval=True)
+        result["baselines"][name] = {
+            "figures": spread(theirs),
+            "difference": difference,
+            "verdict": verdict(difference.get("hypervolume", {}), len(summaries)),
+        }
     return result
+
+
+def verdict(difference: Mapping[str, float], count: int) -> str:
+    """What a paired difference over some seeds shows: beats, loses, not shown, or too few seeds."""
+    if count < ENOUGH or "low" not in difference:
+        return "too few seeds"
+    return "beats" if difference["low"] > 0 else "loses" if difference["high"] < 0 else "not shown"
 
 
 def figures(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -38,11 +60,15 @@ def spread(rows: Sequence[Mapping[str, float]], *, is_interval: bool = False) ->
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The hypervolumes and their paired differences, as text."""
-    lines = [f"{'method':<12}{'hypervolume':>24}{'mogen minus it [95 %]':>36}"]
-    lines.append(_line("mogen", summary["figures"]["hypervolume"], None))
+    """The hypervolumes and their paired differences, as text, with what they show."""
+    count = len(summary["seeds"])
+    lines = [f"{count} seeds, hypervolume as mean +- standard deviation", ""]
+    lines.append(f"{'method':<12}{'hypervolume':>20}   {'mogen minus it [95 % interval]':<34}{'mogen':<13}".rstrip())
+    lines.append(_line("mogen", summary["figures"]["hypervolume"]))
     for name, item in summary["baselines"].items():
-        lines.append(_line(name, item["figures"]["hypervolume"], item["difference"]["hypervolume"]))
+        lines.append(_line(name, item["figures"]["hypervolume"], item["difference"]["hypervolume"], item["verdict"]))
+    if summary["baselines"] and count < ENOUGH:
+        lines += ["", f"{count} seeds show no difference: 'beats' needs at least {ENOUGH} (--seeds {ENOUGH})"]
     return "\n".join(lines)
 
 
@@ -57,9 +83,11 @@ def _spread(values: Sequence[float], is_interval: bool) -> dict[str, float]:
     return found
 
 
-def _line(name: str, figure: Mapping[str, float], difference: Mapping[str, float] | None) -> str:
+def _line(
+    name: str, figure: Mapping[str, float], difference: Mapping[str, float] | None = None, shown: str = ""
+) -> str:
     text = f"{figure['mean']:.4f} +- {figure['standard_deviation']:.4f}"
     apart = ""
     if difference and "low" in difference:
         apart = f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
-    return f"{name:<12}{text:>24}{apart:>36}"
+    return f"{name:<12}{text:>20}   {apart:<34}{shown:<13}".rstrip()

@@ -4,6 +4,7 @@ from mogen.objective.constraint import Constraint as Constraint
 from mogen.objective.contract import check_objective as check_objective
 from mogen.objective.contract import check_objective_set as check_objective_set
 from mogen.objective.external import CommandObjective as CommandObjective
+from mogen.objective.external import HttpObjective as HttpObjective
 from mogen.objective.objective import FunctionObjective as FunctionObjective
 from mogen.objective.objective import Measured as Measured
 from mogen.objective.objective import Objective as Objective

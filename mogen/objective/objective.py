@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +44,10 @@ class Objective(ABC, Generic[C]):
 
 @final
 class FunctionObjective(Objective[C]):
-    """An objective that calls a plain function, candidate by candidate."""
+    """An objective that calls a plain function, candidate by candidate.
+
+    It pickles by the function's module and name, also where `@objective` has put itself in the function's place.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,26 @@ class FunctionObjective(Objective[C]):
     def evaluate(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
         values = [float(self.function(candidate, **self.parameters)) for candidate in candidates]
         return torch.tensor(values, dtype=torch.float64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        module, name = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", "")
+        if module is not None and isinstance(_named(module, name), FunctionObjective):
+            state["function"] = (module, name)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["function"], tuple):
+            state = {**state, "function": _named(*state["function"]).function}
+        vars(self).update(state)
+
+
+def _named(module: str, name: str) -> Any:
+    """What stands under a name in a module; None where nothing does (a function inside another, say)."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def objective(

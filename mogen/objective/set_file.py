@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, final
 
@@ -32,8 +33,14 @@ class LocatedFunction:
     location: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> float:
-        found = plugins.resolve(self.group, self.location)
-        return (found.function if isinstance(found, FunctionObjective) else found)(*args, **kwargs)
+        return _located(self.group, self.location)(*args, **kwargs)
+
+
+@cache
+def _located(group: str, location: str) -> Callable[..., float]:
+    """The plain function at a place, looked up once a process."""
+    found = plugins.resolve(group, location)
+    return found.function if isinstance(found, FunctionObjective) else found
 
 
 def load_set(text_or_path: str | Path | Mapping[str, Any], *, directory: Path | str | None = None) -> ObjectiveSet[Any]:
