@@ -56,13 +56,16 @@ class Evaluation:
 
     @staticmethod
     def concatenate(parts: Sequence[Evaluation]) -> Evaluation:
-        """The rows of all parts, in order."""
+        """The rows of all parts, in order; where only some parts know their noise, the others' is NaN."""
+        is_noisy = any(part.noise is not None for part in parts)
+        noise = [torch.full_like(part.raw, torch.nan) if part.noise is None else part.noise for part in parts]
         return Evaluation(
             torch.cat([part.raw for part in parts]),
             torch.cat([part.status for part in parts]),
             torch.cat([part.is_valid for part in parts]),
             torch.cat([part.value for part in parts]),
             torch.cat([part.utility for part in parts]),
+            torch.cat(noise) if is_noisy else None,
         )
 
 
