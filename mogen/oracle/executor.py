@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, final
 
+import numpy as np
 import torch
 
-from mogen.errors import ShapeError
+from mogen.errors import ObjectiveError, ShapeError
 from mogen.objective import Constraint, Objective, Status
 
 Item = Objective[Any] | Constraint[Any]
+_LONGEST = 2_000
+"""characters kept of what an objective says when it fails"""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,26 @@ def attempt(item: Item, candidates: Sequence[Any]) -> Attempt:
     start = time.perf_counter()
     try:
         values = _values(item, candidates)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code: whatever it raises costs this chunk only
-        return Attempt(None, time.perf_counter() - start, f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - user code: whatever it raises costs this chunk only
+        return Attempt(None, time.perf_counter() - start, told(error))
     return Attempt(values, time.perf_counter() - start)
+
+
+def told(error: BaseException) -> str:
+    """An exception as text that can be stored: at most so long, without what UTF-8 cannot write."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - user code: an exception may fail to describe itself
+        text = type(error).__name__
+    return text[:_LONGEST].encode("utf-8", "replace").decode("utf-8")
 
 
 def _values(item: Item, candidates: Sequence[Any]) -> list[float]:
     raw = item.passes(candidates) if isinstance(item, Constraint) else item.evaluate(candidates)
+    if isinstance(raw, torch.Tensor | np.ndarray) and "complex" in str(raw.dtype):
+        raise ObjectiveError(f"{item.name!r} must return real numbers, got {raw.dtype}")
     values = torch.as_tensor(raw, dtype=torch.float64).detach()
     if values.shape != (len(candidates),):
         raise ShapeError(f"{item.name!r} must return {len(candidates)} values, got shape {tuple(values.shape)}")

@@ -60,6 +60,7 @@ class Oracle(Generic[C]):
         self.executor = SerialExecutor() if executor is None else executor
         self.observer = observer
         self._items: tuple[Item, ...] = (*objectives.objectives, *objectives.constraints)
+        self._identities = tuple(_identity(item) for item in self._items)
         self._lock = threading.RLock()
         self._positions = {row.key: row.position for row in ledger.asked(account)}
 
@@ -84,16 +85,21 @@ class Oracle(Generic[C]):
             raise ShapeError(
                 f"preference must be {len(candidates)} x {self.objectives.m}, got {tuple(preference.shape)}"
             )
+        keys = [candidate.key for candidate in candidates]
         with self._lock:
-            end, new = self._affordable(candidates)
-            self._measure(candidates[:end])
-            self._charge([candidates[place] for place in new], None if preference is None else preference[new])
+            end, new = self._affordable(keys)
+            self._measure(candidates[:end], keys[:end])
+            known = self._known(keys[:end])
+            self._charge([keys[place] for place in new], None if preference is None else preference[new])
+            if new and self.observer is not None:
+                noted = None if preference is None else preference[new]
+                self.observer([candidates[place] for place in new], known[torch.tensor(new)], noted)
             if end < len(candidates):
                 raise BudgetExhausted(
                     f"the budget of {self.budget} candidates is spent: {len(candidates)} were asked for, the first "
                     f"{end} of them measured"
                 )
-            return self._known([candidate.key for candidate in candidates])
+            return known
 
     def limited(self, budget: int) -> Oracle[C]:
         """The same oracle, ledger and account, that stops at a smaller budget."""
@@ -120,66 +126,63 @@ class Oracle(Generic[C]):
             noted = torch.tensor([row.preference or blank for row in rows], dtype=torch.float64)
         return History(keys, self._known(keys), noted)
 
-    def _affordable(self, candidates: Sequence[C]) -> tuple[int, list[int]]:
+    def _affordable(self, keys: Sequence[str]) -> tuple[int, list[int]]:
         """How much of a batch the budget covers, and where its new candidates are."""
-        remaining, seen = self.remaining, set(self._positions)
+        remaining, seen = self.remaining, set[str]()
         new: list[int] = []
-        for place, candidate in enumerate(candidates):
-            if candidate.key in seen:
+        for place, key in enumerate(keys):
+            if key in self._positions or key in seen:
                 continue
             if len(new) == remaining:
                 return place, new
-            seen.add(candidate.key)
+            seen.add(key)
             new.append(place)
-        return len(candidates), new
+        return len(keys), new
 
-    def _measure(self, candidates: Sequence[C]) -> None:
+    def _measure(self, candidates: Sequence[C], keys: Sequence[str]) -> None:
         """Runs what the ledger does not know, and stores it as it arrives."""
-        unique = list({candidate.key: candidate for candidate in candidates}.values())
-        keys = [candidate.key for candidate in unique]
-        known = [self.ledger.get(keys, _identity(item)) for item in self._items]
-        groups: dict[tuple[int, ...], list[C]] = {}
-        for candidate in unique:
+        unique = dict(zip(keys, candidates, strict=True))
+        known = [self.ledger.get(list(unique), identity) for identity in self._identities]
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for key in unique:
             wanted = tuple(
                 index
                 for index, item in enumerate(self._items)
-                if candidate.key not in known[index] and not isinstance(item, Measured)
+                if key not in known[index] and not isinstance(item, Measured)
             )
-            groups.setdefault(wanted, []).append(candidate)
+            groups.setdefault(wanted, []).append(key)
         for wanted, group in groups.items():
             if wanted:
-                self._run([self._items[index] for index in wanted], group)
+                self._run(wanted, group, [unique[key] for key in group])
 
-    def _run(self, items: list[Item], candidates: list[C]) -> None:
+    def _run(self, wanted: tuple[int, ...], keys: list[str], candidates: list[C]) -> None:
+        identities = [self._identities[index] for index in wanted]
+
+        def row(out: Outcome) -> Row:
+            key, identity = keys[out.position], identities[out.item]
+            return Row(key, identity, out.value, out.status, out.seconds, out.message, self.account)
+
         def store(outcomes: list[Outcome]) -> None:
-            self.ledger.put([self._row(items[out.item], candidates[out.position].key, out) for out in outcomes])
+            self.ledger.put([row(out) for out in outcomes])
 
-        self.executor.run(items, candidates, store=store)
+        self.executor.run([self._items[index] for index in wanted], candidates, store=store)
 
-    def _row(self, item: Item, key: str, out: Outcome) -> Row:
-        return Row(key, _identity(item), out.value, out.status, out.seconds, out.message, self.account)
-
-    def _charge(self, candidates: list[C], preference: Tensor | None) -> None:
-        """Writes new candidates down, after their values, and shows them to the observer."""
-        if not candidates:
-            return
-        keys = [candidate.key for candidate in candidates]
+    def _charge(self, keys: list[str], preference: Tensor | None) -> None:
+        """Writes new candidates down, after their values."""
         noted: list[Any] = [None] * len(keys) if preference is None else preference.detach().cpu().tolist()
         start = len(self._positions)
         rows = [AskedRow(start + place, key, note) for place, (key, note) in enumerate(zip(keys, noted, strict=True))]
         self.ledger.put_asked(self.account, rows)
         self._positions.update({row.key: row.position for row in rows})
-        if self.observer is not None:
-            self.observer(candidates, self._known(keys), preference)
 
     def _known(self, keys: Sequence[str]) -> Evaluation:
         """What the ledger knows of candidates; missing where it knows nothing."""
         unique = list(dict.fromkeys(keys))
-        columns = [self.ledger.get(unique, _identity(item)) for item in self._items]
+        columns = [self.ledger.get(unique, identity) for identity in self._identities]
         m, absent = self.objectives.m, (math.nan, Status.MISSING)
         cells = [[column.get(key, absent) for column in columns] for key in keys]
         table = torch.tensor([[value for value, _ in row] for row in cells], dtype=torch.float64)
-        status = torch.tensor([[int(state) for _, state in row] for row in cells], dtype=torch.long)
+        status = torch.tensor([[state for _, state in row] for row in cells], dtype=torch.long)
         table, status = table.view(len(keys), len(columns)), status.view(len(keys), len(columns))
         passed = (table[:, m:] == 1) & (status[:, m:] == Status.MEASURED)
         return self.objectives.evaluation(table[:, :m], passed, status[:, :m])

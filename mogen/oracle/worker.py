@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -24,7 +25,7 @@ def work(connection: Connection) -> None:
     `Attempt` per item as soon as it is there. One torch thread: the parent runs as many workers as it wants cores.
     """
     os.setsid()  # Ctrl-C goes to the parent alone, and what an objective starts dies with its worker
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _end_with_parent()
     torch.set_num_threads(1)
     connection.send(READY)
     loaded: dict[int, Any] = {}
@@ -48,8 +49,23 @@ def _answer(connection: Connection, loaded: dict[int, Any], tokens: list[int], f
         connection.send(attempt(loaded[token], candidates))
 
 
-def _die_with_parent() -> None:
+def _end_with_parent() -> None:
+    """Sees to it that this worker and what it has started end once the parent is gone, however it went."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+    if hasattr(fcntl, "F_SETSIG"):
+        _ask_kernel_to_kill(parent.sentinel)
+
+    def outlast() -> None:
         parent.join()
         os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=outlast, daemon=True).start()
+
+
+def _ask_kernel_to_kill(pipe: int) -> None:
+    """Has Linux send SIGKILL when a pipe's other end closes: an objective that hangs in C lets no thread here run."""
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())  # negative: the whole process group
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)

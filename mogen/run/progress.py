@@ -78,7 +78,8 @@ class Progress:
     def extend(self, keys: list[str], utility: Float[Tensor, "n m"]) -> None:
         """Keeps what is not dominated, each candidate once."""
         known = set(self.keys)
-        fresh = [row for row, key in enumerate(keys) if key not in known and bool((utility[row] > 0).any())]
+        is_worth = (utility > 0).any(1).tolist()
+        fresh = [row for row, key in enumerate(keys) if is_worth[row] and key not in known]
         if not fresh:
             return
         joined = utility[fresh] if self.front is None else torch.cat([self.front, utility[fresh]])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from mogen.objective import Constraint, FunctionObjective, Objective
@@ -53,10 +56,21 @@ class Misshapen(Objective):
         return torch.full((n,), 0.5, dtype=torch.float64)
 
 
+class Panic(BaseException):
+    """What libraries written in other languages raise; cannot be told, either."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words for it")
+
+
 def _misbehave(word: Word) -> float:
     kind = word.key.rstrip("0123456789")
     if kind == "raise":
         raise ValueError("broken on purpose")
+    if kind == "panic":
+        raise Panic
+    if kind == "surrogate":
+        raise OSError(f"no file {chr(0xDCFF)}" + 10_000 * "!")
     if kind == "quit":
         raise SystemExit(3)
     if kind == "hang":
@@ -106,3 +120,44 @@ class Unloadable(Objective):
 
 def _never():
     raise ImportError("no such library here")
+
+
+def _stuck(word: Word) -> float:
+    """Never comes back, in one of three ways; "litter PATH" leaves a program behind and notes its process in a file."""
+    kind, _, path = word.key.partition(" ")
+    if kind == "locked":
+        ctypes.PyDLL(None).sleep(600)  # in C, without giving up the interpreter's lock
+    if kind == "litter":
+        with open(path, "w") as file:
+            file.write(f"{subprocess.Popen(['sleep', '600']).pid}\n")
+    if kind in ("litter", "hang"):
+        time.sleep(600)
+    return 0.25
+
+
+class Wide(Objective):
+    """Returns a value of another type for every word."""
+
+    name, worst, best = "wide", 0.0, 1.0
+
+    def evaluate(self, candidates):
+        kinds = {
+            "int": lambda n: [1] * n,
+            "bool": lambda n: torch.ones(n, dtype=torch.bool),
+            "half": lambda n: torch.full((n,), 0.5, dtype=torch.float16),
+            "numpy": lambda n: np.full(n, 0.5, dtype=np.float32),
+            "complex": lambda n: torch.full((n,), 0.5 + 1j),
+            "text": lambda n: ["0.5"] * n,
+            "objects": lambda n: np.array([0.5] * n, dtype=object),
+            "none": lambda n: None,
+            "scalar": lambda n: 0.5,
+            "scattered": lambda n: [[0.5], [0.5, 0.5]],
+            "inf": lambda n: [float("-inf")] * n,
+            "fine": lambda n: [0.25] * n,
+        }
+        wanted = {word.key.rstrip("0123456789") for word in candidates}
+        kind = next((kind for kind in sorted(wanted) if kind != "fine"), "fine")
+        return kinds[kind](len(candidates))
+
+
+stuck = FunctionObjective(_stuck, name="stuck", worst=0, best=1)

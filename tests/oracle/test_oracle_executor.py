@@ -16,6 +16,7 @@ from oracle_objectives import (
     Misshapen,
     Odd,
     Unloadable,
+    Wide,
     Word,
     misbehaving,
     pid,
@@ -26,7 +27,7 @@ from oracle_objectives import (
 
 from mogen.errors import ConfigError, ObjectiveError
 from mogen.objective import Status
-from mogen.oracle import ProcessExecutor, SerialExecutor
+from mogen.oracle import Ledger, ProcessExecutor, Row, SerialExecutor
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,29 @@ def test_wrong_shape(executor):
     rows = executor.run([Misshapen()], candidates)
     check(rows, candidates, fine=0.5)
     assert "shape" in rows[3][0].message
+
+
+@pytest.mark.parametrize("kind", ["complex", "text", "objects", "none", "scalar", "scattered"])
+def test_wrong_type(executor, kind):
+    rows = executor.run([Wide()], (candidates := words(kind, n=8)))
+    check(rows, candidates)
+
+
+def test_numbers_of_any_type_are_taken_and_infinity_is_not(executor):
+    for kind, value in (("int", 1.0), ("bool", 1.0), ("half", 0.5), ("numpy", 0.5)):
+        assert [row[0].value for row in executor.run([Wide()], [Word(kind)])] == [value]
+    row = executor.run([Wide()], [Word("inf")])[0]
+    assert row[0].status == Status.FAILED and row[0].message == "returned -inf"
+
+
+def test_exceptions_that_cannot_be_told(executor):
+    candidates = words("panic", "surrogate")
+    rows = executor.run([misbehaving], candidates)
+    check(rows, candidates)
+    assert rows[3][0].message == "Panic"
+    with Ledger(":memory:") as ledger:
+        ledger.put([Row("a", "f", math.nan, Status.FAILED, message=rows[7][0].message)])
+        assert "no file" in ledger.message("a", "f") and len(ledger.message("a", "f")) <= 2000
 
 
 def test_hang_death_and_segfault(pool):
