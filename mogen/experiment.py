@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import math
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.domain.molecule import Molecule
-from mogen.errors import BudgetExhausted, ConfigError
+from mogen.errors import BudgetExhausted, ConfigError, RunError
 from mogen.metric import alignment, fingerprints, front_metrics, intdiv, molecule_diversity, tanimoto
 from mogen.objective import Evaluation, ObjectiveSet, Status
 from mogen.oracle import Executor, History, Ledger, Oracle
@@ -40,6 +41,8 @@ CHUNK = 256
 """final samples drawn at a time"""
 HEARTBEAT = 5.0
 """seconds between notes of the time spent, so that a killed session's time is not lost"""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""what the system says when nothing more can be written"""
 LOGS = ("events.out.*", "metrics.csv", "hparams.yaml", "*.part")
 """what a sampler's folder may hold without there being a (whole) checkpoint"""
 
@@ -164,6 +167,14 @@ class Experiment(Generic[C]):
             if isinstance(stop, KeyboardInterrupt):
                 raise
             raise KeyboardInterrupt from stop
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            log.error("stopped: %s", error)
+            raise RunError(
+                f"expected room to write the run, got {error.strerror} in {self.folder.path}; make some, then "
+                f"continue with: mogen resume {self.folder.path}"
+            ) from error
         finally:
             if before is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, before)  # Lightning's trainer ignores Ctrl-C for good after the first
@@ -304,7 +315,7 @@ class Run(Generic[C]):
 
         The sampler is always taken from what was saved, so that a resumed run samples from the same one.
         """
-        if self.folder.finished("train") is None:
+        if self.finished("train") is None:
             folder = self.folder / "checkpoints"
             folder.mkdir(exist_ok=True)
             if not has_checkpoint(folder):
@@ -319,9 +330,9 @@ class Run(Generic[C]):
 
     def sample(self, sampler: Sampler[C]) -> Account:
         """Draws from the trained sampler over the lattice until its end or the budget's."""
-        trained = (self.folder.finished("train") or {})["asked"]
-        done = self.folder.finished("final")
-        if done is None:
+        trained = self.finished("train")
+        assert trained is not None
+        if self.finished("final") is None:
             self.oracle.truncate(trained)
             with self.stage("final", "final", self.budget) as generator:
                 keys, preference = self.draw(sampler, generator)
@@ -349,7 +360,7 @@ class Run(Generic[C]):
     def baseline(self, sampler: Sampler[C]) -> Account:
         """Fits a baseline from its start, values already in the ledger coming from there."""
         stage = f"baseline {self.name}"
-        if self.folder.finished(stage) is None:
+        if self.finished(stage) is None:
             folder = self.folder / "baselines" / self.name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -359,6 +370,18 @@ class Run(Generic[C]):
             self.folder.finish(stage, asked=self.oracle.asked)
         history = self.oracle.history()
         return self.account(history, self.oracle.asked, asked_pairs(history))
+
+    def finished(self, stage: str) -> int | None:
+        """How many candidates had been asked for when a stage ended, or None where it has not; all must be known."""
+        left = self.folder.finished(stage)
+        if left is None:
+            return None
+        if self.oracle.asked < left["asked"]:
+            raise RunError(
+                f"expected the {left['asked']} candidates that {self.name} had asked for when the stage {stage!r} "
+                f"ended, got {self.oracle.asked} in {self.oracle.ledger.path}, which is not this run's ledger"
+            )
+        return left["asked"]
 
     def account(self, history: History, trained: int, pairs: tuple[Tensor, Tensor] | None) -> Account:
         """What this method asked for, as the figures need it."""

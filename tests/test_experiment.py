@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +19,7 @@ import yaml
 from toy_points import Coordinate, Point, Walk, experiment
 
 from mogen.domain.molecule import Molecule
-from mogen.errors import BudgetExhausted, ConfigError, RunError
+from mogen.errors import BudgetExhausted, ConfigError, LedgerError, RunError
 from mogen.experiment import Experiment, FinalSampling
 from mogen.objective import ObjectiveSet, objective
 
@@ -313,3 +316,56 @@ def test_baselines_start_from_the_same_seed_and_the_main_method_from_another(who
     keys = {method: rows["candidate"].tolist()[:20] for method, rows in table.groupby("method")}
     assert keys["walk"] == keys["slow"]
     assert keys["mogen"] != keys["walk"]
+
+
+@pytest.mark.parametrize("room", [2_000, 60_000, 150_000])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(whole, tmp_path, room):
+    folder, log = tmp_path / "run", tmp_path / "measured.txt"
+    command = [sys.executable, str(Path(__file__).parent / "toy_points.py"), str(folder), str(10**9), str(log)]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    stopped = subprocess.run(command, env=environment, preexec_fn=limit, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 1
+    assert stopped.stderr.strip().splitlines()[-1].startswith(("mogen.errors.LedgerError: ", "mogen.errors.RunError: "))
+    experiment(folder).run()
+    assert_same_outcome(folder, whole)
+
+
+def test_what_cannot_be_written_is_told_with_the_way_on(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = experiment(tmp_path / "run", budget=40, baselines={})
+    monkeypatch.setattr(run, "tables", full)
+    with pytest.raises(RunError, match=r"No space left.*mogen resume"):
+        run.run()
+    monkeypatch.setattr(run, "tables", lambda *_: Path("nowhere/at/all").read_text())
+    with pytest.raises(FileNotFoundError):
+        run.run()
+
+
+def test_a_ledger_that_was_lost_is_not_paid_for_again_in_silence(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        experiment(folder, stop_after=230).run()
+    for name in ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"):
+        (folder / name).unlink(missing_ok=True)
+    again = experiment(folder)
+    with pytest.raises(RunError, match="not this run's ledger"):
+        again.run()
+    assert again.objectives.objectives[0].measured == []
+
+
+def test_a_checkpoint_of_another_ledger_is_refused(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        experiment(folder, stop_after=100).run()
+    for name in ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(LedgerError, match="not the one that was used before"):
+        experiment(folder).run()
+    shutil.rmtree(folder / "checkpoints")
+    experiment(folder).run()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogen.errors import BudgetExhausted, ConfigError, ShapeError
+from mogen.errors import BudgetExhausted, ConfigError, LedgerError, ShapeError
 from mogen.objective import Constraint, Evaluation, Measured, ObjectiveSet, Status
 from mogen.oracle.executor import Executor, Item, Outcome, SerialExecutor
 from mogen.oracle.ledger import AskedRow, Ledger, Row
@@ -110,8 +110,16 @@ class Oracle(Generic[C]):
         return view
 
     def truncate(self, count: int) -> None:
-        """Forgets what was asked for after the first `count` candidates; their measurements stay in the ledger."""
+        """Forgets what was asked for after the first `count` candidates; their measurements stay in the ledger.
+
+        Raises `LedgerError` where fewer were asked for: whoever remembers more has another ledger in mind.
+        """
         with self._lock:
+            if count > self.asked:
+                raise LedgerError(
+                    f"expected at least {count} candidates of {self.account!r}, got {self.asked} in the ledger "
+                    f"{self.ledger.path}, which is not the one that was used before"
+                )
             self.ledger.truncate(self.account, count)
             for key in [key for key, position in self._positions.items() if position >= count]:
                 del self._positions[key]

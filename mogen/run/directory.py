@@ -72,10 +72,13 @@ class RunFolder:
         "run.lock",
     )
     FOLDERS = ("checkpoints", "baselines", "model")
+    STATE = ("facts", "stages", "seconds")
+    FIRST = frozenset({"run.lock", "config.yaml", "config.yaml.part", "state.json.part"})
+    """what is written before the state, and may be there without it"""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.state: dict[str, Any] = {"facts": {}, "stages": {}, "seconds": {}}
+        self.state: dict[str, Any] = {key: {} for key in self.STATE}
         self.lock: IO[str] | None = None
 
     def __truediv__(self, name: str) -> Path:
@@ -89,31 +92,46 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"expected a folder for the run, got a file at {self.path}")
-        is_run = (self / "state.json").is_file()
-        if not is_run and self.foreign():
+        if self.foreign():
             raise RunError(f"expected a new or empty folder or an unfinished run, got other files in {self.path}")
-        if is_run and not overwrite:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.acquire()
+        except OSError as error:
+            raise RunError(f"expected a folder that can be written, got {error.strerror} for {self.path}") from error
+        try:
+            return self.take(config, facts, overwrite)
+        except BaseException:
+            self.release()
+            raise
+
+    def take(self, config: Mapping[str, Any], facts: Mapping[str, Any], overwrite: bool) -> bool:
+        """Goes on with the run of this folder, which is ours alone, or makes it a new one."""
+        is_run = (self / "state.json").is_file()
+        kept = {} if not is_run or overwrite else self.read()
+        if is_run and not overwrite and not kept.get("is_clearing"):
             self.check(config, facts)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.acquire()
-        if is_run and not overwrite:
-            self.state = read_json(self / "state.json")
+            self.state = kept
             return True
+        self.state = {"facts": plain(facts), "stages": {}, "seconds": {}, "is_clearing": True}
+        if is_run:
+            self.save()
         self.clear()
         write_text(self / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
-        self.state["facts"] = plain(facts)
+        del self.state["is_clearing"]
         self.save()
         return False
 
     def foreign(self) -> list[str]:
-        """Names in the folder that are not a run's own."""
-        known = {*self.FILES, *self.FOLDERS, "state.json.part", "config.yaml.part"}
-        return [item.name for item in self.path.iterdir() if item.name not in known] if self.path.is_dir() else []
+        """Names in a folder that is no run, other than those of a run killed before its state was written."""
+        if not self.path.is_dir() or (self / "state.json").exists():
+            return []
+        names = {item.name for item in self.path.iterdir()}
+        return sorted(names - (self.FIRST if "run.lock" in names else set()))
 
     def check(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Raises `RunError` unless the run in this folder is unfinished and has this config."""
-        kept = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
-        changed = differences(kept, plain(config)) or differences(self.read()["facts"], plain(facts))
+        changed = differences(self.kept_config(), plain(config)) or differences(self.read()["facts"], plain(facts))
         if changed:
             raise RunError(
                 f"expected the config the run was started with, got another {', '.join(changed)} in {self.path}; "
@@ -122,9 +140,19 @@ class RunFolder:
         if self.is_finished:
             raise RunError(f"expected an unfinished run, got a finished one in {self.path}; overwrite it to run again")
 
+    def kept_config(self) -> Any:
+        """The config on disk."""
+        try:
+            return yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RunError(f"expected the run's config, got {error} in {self / 'config.yaml'}") from error
+
     def read(self) -> dict[str, Any]:
         """The state on disk."""
-        return read_json(self / "state.json")
+        state = read_json(self / "state.json")
+        if not isinstance(state, dict) or not all(isinstance(state.get(key), dict) for key in self.STATE):
+            raise RunError(f"expected a run's state with {', '.join(self.STATE)}, got another JSON in {self.path}")
+        return state
 
     @property
     def is_finished(self) -> bool:
@@ -150,9 +178,10 @@ class RunFolder:
         write_json(self / "state.json", self.state)
 
     def clear(self) -> None:
-        """Removes a run's own files and folders, nothing else."""
+        """Removes a run's own files and folders, nothing else; its lock and state stay."""
         for name in self.FILES:
-            if name != "run.lock":
+            (self / f"{name}.part").unlink(missing_ok=True)
+            if name not in ("run.lock", "state.json"):
                 (self / name).unlink(missing_ok=True)
         for name in self.FOLDERS:
             shutil.rmtree(self / name, ignore_errors=True)
@@ -162,8 +191,8 @@ class RunFolder:
         self.lock = (self / "run.lock").open("w")
         try:
             fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.lock.close()
+        except (BlockingIOError, PermissionError) as error:
+            self.release()
             raise RunError(
                 f"expected a run nobody works on, got one another process is running in {self.path}"
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 
 import pytest
 import torch
@@ -146,3 +147,102 @@ def test_not_a_ledger(tmp_path):
     for name in ("text", "other", "."):
         with pytest.raises(LedgerError):
             Ledger(tmp_path / name)
+
+
+def test_a_method_is_charged_for_what_another_has_paid():
+    """`asked` counts what each method wanted to know, whoever had it measured; `paid` splits the bill."""
+    ledger = Ledger(":memory:")
+    one, two = oracle(3, ledger=ledger), oracle(3, ledger=ledger, account="random")
+    one(words(1, 2, 3))
+    with pytest.raises(BudgetExhausted):
+        two(words(3, 2, 2, 1, 4))
+    assert (two.asked, two.paid, two.remaining, two.history().keys) == (3, 0, 0, ["3", "2", "1"])
+    assert two.objectives.objectives[0].calls == 0
+    assert "4" not in ledger.get(["4"], two.objectives.objectives[0].identity)
+
+
+def test_what_is_too_much_is_neither_measured_nor_charged_nor_seen():
+    seen = []
+    asked = oracle(2, observer=lambda candidates, evaluation, preference: seen.append(candidates))
+    with pytest.raises(BudgetExhausted, match="budget of 0"):
+        asked.limited(0)(words(1))
+    assert (asked.asked, asked.paid, seen, asked.objectives.objectives[0].calls) == (0, 0, [], 0)
+    asked(words(1, 1, 2))
+    assert [[word.key for word in group] for group in seen] == [["1", "2"]]
+
+
+def test_the_observer_sees_what_the_caller_gets():
+    seen = []
+    asked = oracle(observer=lambda *told: seen.append(told))
+    preference = torch.tensor([[0.1], [0.2], [0.3], [0.4]])
+    asked(words(1), preference=preference[:1])
+    found = asked(words(5, 1, 5, 6), preference=preference)
+    candidates, evaluation, noted = seen[1]
+    assert [word.key for word in candidates] == ["5", "6"]
+    assert torch.equal(evaluation.raw, found.raw[[0, 3]]) and torch.equal(noted, preference[[0, 3]])
+
+
+def test_a_ledger_that_knows_less_than_a_checkpoint_is_refused():
+    asked = oracle()
+    asked(words(1, 2))
+    asked.truncate(2)
+    with pytest.raises(LedgerError, match="at least 3 candidates of 'mogen', got 2"):
+        asked.truncate(3)
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger._connection.execute(f"PRAGMA max_page_count = {ledger._one('PRAGMA page_count') + 3}")
+        asked, count = oracle(10**6, ledger=ledger), 0
+        with pytest.raises(LedgerError, match="full") as told:
+            while True:
+                asked(words(*range(count, count + 50)))
+                count += 50
+        assert "\n" not in str(told.value)
+        assert asked.asked == count
+        ledger._connection.execute("PRAGMA max_page_count = 1000000")
+        assert asked(words(*range(count + 50))).raw[:, 0].tolist() == list(range(count + 50))
+
+
+def test_a_ledger_that_must_not_be_written_is_one_sentence(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger._connection.execute("PRAGMA query_only = 1")
+        with pytest.raises(LedgerError, match="must take new rows"):
+            oracle(ledger=ledger)(words(1))
+
+
+def test_cheap_rows_wait_for_each_other_and_dear_ones_for_the_disk(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("mogen.oracle.ledger.time.monotonic", lambda: clock[0])
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+
+        def synchronous(key: str, seconds: float) -> int:
+            ledger.put([Row(key, "f", 1.0, seconds=seconds)])
+            return ledger._one("PRAGMA synchronous")
+
+        normal, full = 1, 2
+        assert synchronous("first", 0.0) == full
+        assert synchronous("cheap", 0.01) == normal
+        assert synchronous("dear", 60.0) == full
+        clock[0] = 0.9
+        assert synchronous("soon", 0.01) == normal
+        clock[0] = 1.1
+        assert synchronous("later", 0.01) == full
+
+
+def test_accounting_costs_little_and_no_more_with_time():
+    """Processor time a candidate, three free objectives; 100 microseconds are wanted, 300 allowed."""
+    objectives = [Counted(f"n{index}") for index in range(3)]
+    asked = Oracle(ObjectiveSet(objectives), Ledger(":memory:"), budget=10**6)
+
+    def cost(start: int, batches: int = 60, size: int = 64) -> float:
+        began = time.process_time()
+        for batch in range(batches):
+            asked(words(*range(start + batch * size, start + (batch + 1) * size)))
+        return (time.process_time() - began) / (batches * size)
+
+    early = min(cost(0), cost(4_000))
+    asked._positions.update({f"x{index}": index for index in range(10**6)})
+    asked.budget = 10**7
+    late = min(cost(8_000), cost(12_000))
+    assert early < 300e-6 and late < 2 * early
