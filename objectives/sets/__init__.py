@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mogen.domain.molecule import Molecule
+from mogen.domain.point import Point
+from mogen.domain.sequence import TokenSequence
 from mogen.objective import ObjectiveSet, load_set
 
 
@@ -28,5 +31,100 @@ def perindopril() -> ObjectiveSet[Molecule]:
     return _load("perindopril")
 
 
-def _load(name: str) -> ObjectiveSet[Molecule]:
+def aptamers() -> ObjectiveSet[TokenSequence]:
+    """DNA strands of 30 to 60 bases: energy, pins and pairs of the fold (seqfold; not NUPACK's energies)."""
+    return _load("aptamers")
+
+
+def aptamers5() -> ObjectiveSet[TokenSequence]:
+    """DNA strands: energy, pins, pairs, inverse length and the largest hairpin loop of the fold (seqfold)."""
+    return _load("aptamers5")
+
+
+def aptamers_short() -> ObjectiveSet[TokenSequence]:
+    """DNA strands: low folding energy (seqfold) against few bases."""
+    return _load("aptamers_short")
+
+
+def bigrams2() -> ObjectiveSet[TokenSequence]:
+    """How often AV and VC occur in 32 to 36 amino acids; exact hypervolume 0.629630."""
+    return _load("bigrams2")
+
+
+def bigrams3() -> ObjectiveSet[TokenSequence]:
+    """How often AV, VC and CA occur in 32 to 36 amino acids; exact hypervolume 0.409294."""
+    return _load("bigrams3")
+
+
+def bigrams4() -> ObjectiveSet[TokenSequence]:
+    """How often AV, VC, CA and AY occur in 32 to 36 amino acids; exact hypervolume 0.106186."""
+    return _load("bigrams4")
+
+
+def hypergrid2() -> ObjectiveSet[Point]:
+    """Branin and Currin on a grid over [-1, 1]^2."""
+    return _load("hypergrid2")
+
+
+def hypergrid3() -> ObjectiveSet[Point]:
+    """Branin, Currin and Shubert on a grid, the variant of 2022."""
+    return _load("hypergrid3")
+
+
+def hypergrid4() -> ObjectiveSet[Point]:
+    """Branin, Currin, Shubert and the sphere on a grid, the variant of 2022."""
+    return _load("hypergrid4")
+
+
+def hypergrid5() -> ObjectiveSet[Point]:
+    """Branin, Currin, Shubert, the sphere and Beale on a grid, the variant of 2022."""
+    return _load("hypergrid5")
+
+
+def hypergrid3_op_gfn() -> ObjectiveSet[Point]:
+    """Branin, Currin and Shubert on a grid, the variant of OP-GFN."""
+    return _load("hypergrid3_op_gfn")
+
+
+def hypergrid4_op_gfn() -> ObjectiveSet[Point]:
+    """Branin, Currin, Shubert and the sphere on a grid, the variant of OP-GFN."""
+    return _load("hypergrid4_op_gfn")
+
+
+def hypergrid5_op_gfn() -> ObjectiveSet[Point]:
+    """Branin, Currin, Shubert, the sphere and Beale on a grid, the variant of OP-GFN."""
+    return _load("hypergrid5_op_gfn")
+
+
+def hypergrid_corners() -> ObjectiveSet[Point]:
+    """One reward with a mode near every corner of a grid of any dimension: for counting speed, not fronts."""
+    return _load("hypergrid_corners")
+
+
+def qm9_small() -> ObjectiveSet[Molecule]:
+    """QED, synthetic accessibility, logP near 2.5 and molecular weight near 105, for molecules of QM9's size."""
+    return _load("qm9_small")
+
+
+def qm9_strings() -> ObjectiveSet[TokenSequence]:
+    """A published table of rewards over all 161,051 strings of five QM9 blocks; needs MOGEN_DATA."""
+    return _load("qm9_strings")
+
+
+def unigrams2() -> ObjectiveSet[TokenSequence]:
+    """How many of 16 to 18 amino acids are A and V."""
+    return _load("unigrams2")
+
+
+def unigrams3() -> ObjectiveSet[TokenSequence]:
+    """How many of 16 to 18 amino acids are A, V and C."""
+    return _load("unigrams3")
+
+
+def unigrams4() -> ObjectiveSet[TokenSequence]:
+    """How many of 16 to 18 amino acids are A, V, C and W."""
+    return _load("unigrams4")
+
+
+def _load(name: str) -> ObjectiveSet[Any]:
     return load_set(str(Path(__file__).parent / f"{name}.yaml"))
