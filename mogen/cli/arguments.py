@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 import docstring_parser
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser
 
 from mogen.errors import ConfigError
 from mogen.plugins import closest
@@ -128,9 +128,7 @@ def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: 
         parser.add_argument(name, type=hint, help=text)
         return
     flags = ([f"-{name}"] if len(name) == 1 else []) + [f"--{name}"]
-    if hint is bool:
-        parser.add_argument(f"--{name}", action=ActionYesNo, default=parameter.default, help=text)
-    elif required:
+    if required:
         parser.add_argument(*flags, type=hint, required=True, help=text)
     else:
         parser.add_argument(*flags, type=hint, default=parameter.default, help=text)

@@ -34,9 +34,9 @@ def run(argv: list[str]) -> int:
     plugins.check_rooms()
     made, values = settings.parse(settings.override(content, argv))
     if is_printed:
-        print(made.dump(values).rstrip())
+        print(made.dump(values, skip_none=False).rstrip())
         return 0
-    return execute(yaml.safe_load(made.dump(values)))
+    return execute(yaml.safe_load(made.dump(values, skip_none=False)))
 
 
 run.takes_raw_arguments = True  # type: ignore[attr-defined]
@@ -70,7 +70,31 @@ def run_seed(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
         config=of_seed(config, seed),
         progress=config["progress"],
     )
-    return experiment.run(overwrite=config.get("overwrite", False)).summary
+    summary = experiment.run(overwrite=config.get("overwrite", False)).summary
+    for line in failures(out, objectives):
+        print(line, file=sys.stderr)
+    return summary
+
+
+def failures(folder: Path, objectives: Any) -> list[str]:
+    """A sentence for every objective that failed on candidates of the main method, with the first reason."""
+    from mogen.experiment import MAIN
+    from mogen.objective import Status
+    from mogen.oracle import Ledger
+
+    lines = []
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        keys = [row.key for row in ledger.asked(MAIN)]
+        for item in objectives.objectives:
+            known = ledger.get(keys, item.identity)
+            failed = [key for key in keys if key in known and known[key][1] == Status.FAILED]
+            if failed:
+                reason = " ".join(str(ledger.message(failed[0], item.identity) or "not a number").split())
+                lines.append(
+                    f"warning: {item.name!r} could not measure {len(failed)} of {len(keys)} candidates, "
+                    f"the first one {failed[0]}: {reason}"
+                )
+    return lines
 
 
 def run_seeds(config: dict[str, Any], out: Path) -> int:
