@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.domain.molecule import Molecule
-from mogen.errors import BudgetExhausted, ConfigError, RunError
+from mogen.errors import BudgetExhausted, ConfigError, MogenError, RunError
 from mogen.metric import alignment, fingerprints, front_metrics, intdiv, molecule_diversity, tanimoto
 from mogen.objective import Evaluation, ObjectiveSet, Status
 from mogen.oracle import Executor, History, Ledger, Oracle
@@ -321,12 +321,29 @@ class Run(Generic[C]):
             if not has_checkpoint(folder):
                 self.oracle.truncate(0)
             budget = self.budget - self.experiment.final.reserve(self.m, self.budget)
-            with self.stage("train", "train", budget) as generator:
+            with self.stage("train", "train", budget) as generator, self.taking_up(folder):
                 sampler.fit(self.oracle.limited(budget), m=self.m, generator=generator, folder=folder)
             shutil.rmtree(self.folder / "model", ignore_errors=True)
             sampler.save(self.folder / "model")
             self.folder.finish("train", asked=self.oracle.asked)
         return type(sampler).load(self.folder / "model")
+
+    @contextmanager
+    def taking_up(self, folder: Path) -> Iterator[None]:
+        """Says so where a sampler fails over its checkpoint, that is before it asks for anything."""
+        is_there = has_checkpoint(folder)
+        try:
+            yield
+        except MogenError:
+            raise
+        except Exception as error:
+            if not (is_there and self.is_fresh):
+                raise
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise RunError(
+                f"expected a whole checkpoint in {folder}, got one that cannot be taken up ({reason[:200]}); remove "
+                "that folder and resume to train again, with what was measured already for free"
+            ) from error
 
     def sample(self, sampler: Sampler[C]) -> Account:
         """Draws from the trained sampler over the lattice until its end or the budget's."""
