@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mogen.pareto import hypervolume, is_non_dominated
+from mogen.run.directory import write_text
 
 COLUMNS = ("stage", "asked", "front_size", "hypervolume", "seconds")
 REST = 20
@@ -122,7 +124,7 @@ class Progress:
         """One row in metrics.csv."""
         is_new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             if is_new:
                 writer.writerow(COLUMNS)
             seconds = round(time.perf_counter() - self.began, 3)
@@ -136,8 +138,9 @@ class Progress:
             rows = list(csv.reader(file))
         whole = [row for row in rows if len(row) == len(COLUMNS)]
         kept = [row for row in whole if row[0] != self.stage or int(row[1]) <= asked]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(kept)
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(kept)
+        write_text(self.path, text.getvalue())
 
     def close(self) -> None:
         """Writes the last row and takes the bar away."""
