@@ -107,6 +107,8 @@ def read(path: Path | str) -> dict[str, Any]:
 
 def override(config: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:
     """A config with `--a.b value` and `--a.b=value` put in; values are YAML, files are those of the current folder."""
+    if isinstance(config.get("sampler"), str | dict):
+        config["sampler"] = _spelled_out(config["sampler"])
     words = list(argv)
     while words:
         word = words.pop(0)
@@ -159,7 +161,7 @@ def parse(config: Mapping[str, Any]) -> tuple[ArgumentParser, Namespace]:
 def instantiate(made: ArgumentParser, values: Namespace) -> Any:
     """The sampler a typed config describes; what its parts complain about comes out as they said it."""
     try:
-        return made.instantiate_classes(values).sampler
+        return made.instantiate(values).sampler
     except MogenError:
         raise
     except (argparse.ArgumentError, TypeError, ValueError) as error:
@@ -281,19 +283,46 @@ def _from_root(given: Any, directory: Path, key: str = "") -> Any:
     return str((directory / Path(given).expanduser()).resolve()) if is_file else given
 
 
+def _spelled_out(given: Any) -> Any:
+    """The description of an object with its arguments under init_args, also where they stand beside class_path."""
+    if isinstance(given, str):
+        return {"class_path": given}
+    below = {key: value for key, value in given.items() if key not in NESTED}
+    arguments = given.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        return given
+    arguments = {
+        key: _spelled_out(value) if isinstance(value, dict) and "class_path" in value else value
+        for key, value in (arguments | below).items()
+    }
+    return {"class_path": given.get("class_path", "gflownet"), "init_args": arguments}
+
+
 def _put(config: dict[str, Any], path: list[str], value: Any, option: str) -> None:
     *above, last = path
     for depth, part in enumerate(above):
+        config = _inner(config, part)
         below = config.get(part)
         if isinstance(below, str) and path[0] == "sampler":
             below = {"class_path": below}
-        if below is not None and not isinstance(below, dict):
+        if below is None:
+            below = {"class_path": "gflownet"} if part == "sampler" else {}
+        if not isinstance(below, dict):
             raise ConfigError(f"--{option} has no place: {'.'.join(above[: depth + 1])} is {below!r}")
-        config[part] = {} if below is None else below
-        config = config[part]
+        config[part] = below
+        config = below
+    config = _inner(config, last)
     if last == "class_path" and config.get("class_path") != value:
         config.clear()
     config[last] = value
+
+
+def _inner(config: dict[str, Any], key: str) -> dict[str, Any]:
+    """Where a key belongs: below init_args in the description of an object."""
+    if "class_path" not in config or key in NESTED:
+        return config
+    config["init_args"] = config.get("init_args") or {}
+    return config["init_args"]
 
 
 def _kind(content: Any) -> str:

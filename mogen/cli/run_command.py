@@ -34,9 +34,9 @@ def run(argv: list[str]) -> int:
     plugins.check_rooms()
     made, values = settings.parse(settings.override(content, argv))
     if is_printed:
-        print(made.dump(values, skip_none=False).rstrip())
+        print(made.dump(values, skip_unset=False).rstrip())
         return 0
-    return execute(yaml.safe_load(made.dump(values, skip_none=False)))
+    return execute(yaml.safe_load(made.dump(values, skip_unset=False)))
 
 
 run.takes_raw_arguments = True  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,11 @@ def _show_elsewhere(name: str, data: Mapping[str, Any]) -> None:
         _show_object(name, "dotted path", plugins.load_dotted(name))
     else:
         known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data)
-        raise PluginError(f"nothing is called {name!r}: {plugins.closest(name, known)}")
+        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise PluginError(
+            f"nothing is called {name!r}: {hint}`mogen list {'|'.join(GROUPS)}|datasets` names what is known"
+        )
 
 
 def _show_object(name: str, kind: str, item: Any) -> None:
