@@ -83,9 +83,11 @@ def _check_facts(objective: Objective[C]) -> None:
 
 def _values(objective: Objective[C], candidates: Sequence[C]) -> Float[Tensor, " n"]:
     """Raw values, one per candidate; whatever the objective raises comes out as one sentence."""
+    given = [id(candidate) for candidate in candidates]
     try:
         return ObjectiveSet.checked(objective, candidates)
     except MogenError as error:
+        _require([id(item) for item in candidates] == given, f"{objective.name!r} changed its candidates")
         raise ObjectiveError(str(error)) from error
     except Exception as error:  # evaluating runs the author's code
         raise ObjectiveError(
