@@ -38,7 +38,7 @@ def all_paths(environment: Environment[Any, Any], *, limit: int = 200_000) -> In
                 )
             chosen = torch.cat([chosen[row], option[:, None]], 1)
             parts = parts[row]
-            state = _rows(state, row)
+            state = chosen_rows(state, row)
         paths = torch.cat([paths[parts], chosen[:, None]], 1)
     return paths
 
@@ -57,5 +57,6 @@ def backward_totals(environment: Environment[Any, Any], *, limit: int = 200_000)
     return dict(totals)
 
 
-def _rows(state: Any, index: Int[Tensor, " r"]) -> Any:
+def chosen_rows(state: Any, index: Int[Tensor, " r"]) -> Any:
+    """Some states of a batch."""
     return type(state)(**{name: value[index] for name, value in vars(state).items()})
