@@ -108,7 +108,7 @@ def load_dotted(text: str) -> Any:
     check_rooms()
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing runs a stranger's code
         raise PluginError(f"{text!r} cannot be imported: {error}") from error
 
 
@@ -137,8 +137,9 @@ def _location(room: str) -> Path | None:
 def _loaded(point: EntryPoint) -> Any:
     try:
         return point.load()
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"{point.name!r} of {point.group} ({point.value}) cannot be loaded: {error}") from error
+    except Exception as error:  # importing runs a stranger's code
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise PluginError(f"{point.name!r} of {point.group} ({point.value}) cannot be loaded: {reason}") from error
 
 
 def _full(group: str) -> str:

@@ -97,11 +97,15 @@ def _show_parameters(item: Any, helps: Mapping[str, str]) -> None:
     print("parameters:" if parameters else "parameters: none")
     hints = settings.hints_of(item)
     for parameter in parameters:
-        kind = str(parameter.annotation) if parameter.annotation is not parameter.empty else "anything"
+        kind = "anything" if parameter.annotation is parameter.empty else _type(parameter.annotation)
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
         print(f"  {parameter.name}: {kind}{default}")
         for text in filter(None, (" ".join(helps.get(parameter.name, "").split()), _choices(hints, parameter.name))):
             print(f"      {text}")
+
+
+def _type(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _choices(hints: Mapping[str, Any], name: str) -> str:
