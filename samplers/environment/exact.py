@@ -3,15 +3,91 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mogen.errors import ConfigError
+from mogen.errors import ConfigError, ShapeError
+from mogen.pareto import is_non_dominated
 from samplers.environment.environment import Environment
 from samplers.environment.rollout import last_state, retrace
+
+
+class Enumerable(Protocol):
+    """An environment of one choice whose states can all be listed: the hypergrid, strings of one length."""
+
+    sizes: tuple[int, ...]
+    max_steps: int
+
+    def states(self) -> Any:
+        """Every state that is not terminal, the initial one first."""
+
+    def terminals(self) -> Any:
+        """Every terminal state."""
+
+    def terminal_distribution(self, log_forward: Float[Tensor, "*b s a"]) -> Float[Tensor, "*b t"]:
+        """The exact distribution over `terminals()` of a policy given by its log-probabilities in `states()`."""
+
+    def decode(self, state: Any) -> list[Any]:
+        """The candidates of terminal states."""
+
+
+def exact_front(
+    environment: Enumerable, utility: Callable[[Sequence[Any]], Float[Tensor, "t m"]]
+) -> Float[Tensor, "k m"]:
+    """The different non-dominated rows among the utilities of all terminal states."""
+    rows = utility(environment.decode(environment.terminals())).unique(dim=0)
+    return rows[is_non_dominated(rows)]
+
+
+def exact_policy(
+    environment: Any, log_reward: Float[Tensor, "*b t"]
+) -> tuple[Float[Tensor, "*b s a"], Float[Tensor, "*b s"]]:
+    """Forward log-probabilities and log-flows that sample `terminals()` in proportion to a reward, in float64.
+
+    Under the uniform backward policy: log F(s) = logsumexp over actions of log F(s') - log(backward actions of s'),
+    F(x) = R(x); P_F(a | s) is the share of an action in that sum; F(initial) is the partition function.
+    """
+    states, terminals = environment.states(), environment.terminals()
+    child, log_share, allowed = _edges(environment, states, terminals)
+    n, t = len(child), log_reward.shape[-1]
+    if t != len(environment.is_terminal(terminals)):
+        raise ShapeError(f"expected a reward of each of {len(environment.is_terminal(terminals))} terminals, got {t}")
+    ends = log_reward.double()
+    flow = torch.full((*log_reward.shape[:-1], n), -torch.inf, dtype=torch.float64)
+    for _ in range(environment.max_steps):
+        onward = torch.cat([flow, ends], -1)[..., child] + log_share
+        flow = onward.masked_fill(~allowed, -torch.inf).logsumexp(-1)
+    onward = (torch.cat([flow, ends], -1)[..., child] + log_share).masked_fill(~allowed, -torch.inf)
+    return onward - flow[..., None], flow
+
+
+def _edges(
+    environment: Any, states: Any, terminals: Any
+) -> tuple[Int[Tensor, "s a"], Float[Tensor, "s a"], Bool[Tensor, "s a"]]:
+    """Which state (or, counted after all states, terminal) each action leads to, and -log of its backward actions."""
+    options = torch.arange(environment.sizes[0])
+    n = len(environment.is_terminal(states))
+    allowed = environment.allowed(states, torch.zeros(n, 0, dtype=torch.long))
+    row, action = allowed.nonzero(as_tuple=True)
+    after = environment.step(chosen_rows(states, row), options[action][:, None])
+    listed = torch.cat([_written(states), _written(terminals)])
+    _, number = torch.cat([listed, _written(after)]).unique(dim=0, return_inverse=True)
+    place = torch.full((int(number.max()) + 1,), -1)
+    place[number[: len(listed)]] = torch.arange(len(listed))
+    child = torch.zeros(allowed.shape, dtype=torch.long)
+    child[row, action] = place[number[len(listed) :]]
+    log_share = torch.zeros(allowed.shape, dtype=torch.float64)
+    log_share[row, action] = -environment.backward_allowed(after).sum(-1).double().log()
+    return child, log_share, allowed
+
+
+def _written(state: Any) -> Int[Tensor, "n f"]:
+    """Every state as one row of numbers."""
+    return torch.cat([value.long().reshape(len(value), -1) for value in vars(state).values()], -1)
 
 
 def target_distribution(log_reward: Float[Tensor, "*b t"]) -> Float[Tensor, "*b t"]:

@@ -53,31 +53,35 @@ class HyperGrid(Environment[HyperGridState, Point]):
             is_stopped=torch.zeros(n, dtype=torch.bool, device=device),
         )
 
-    def on_edge(self, state: HyperGridState) -> Bool[Tensor, "*n d"]:
-        """Axes whose far edge ends the walk here."""
-        return (state.position == self.side - 1) & self.edge_ends
-
     def is_terminal(self, state: HyperGridState) -> Bool[Tensor, " *n"]:
-        return state.is_stopped | self.on_edge(state).any(-1)
+        if not self.edge_ends:
+            return state.is_stopped
+        return state.is_stopped | (state.position == self.side - 1).any(-1)
 
     def allowed(self, state: HyperGridState, chosen: Int[Tensor, "n i"]) -> Bool[Tensor, "n a"]:
-        rises = (state.position < self.side - 1) & ~self.is_terminal(state)[..., None]
-        return torch.cat([rises, torch.ones_like(rises[..., :1])], -1)
+        # a column beyond the last axis: the place of stopping, which is allowed everywhere
+        rises = torch.nn.functional.pad(state.position, (0, 1)) < self.side - 1
+        options = rises & ~self.is_terminal(state)[..., None]
+        options[..., -1] = True
+        return options
 
     def step(self, state: HyperGridState, action: Int[Tensor, "n 1"]) -> HyperGridState:
-        stops = action[:, 0] == self.dimension
-        rise = torch.nn.functional.one_hot(action[:, 0], self.dimension + 1)[:, : self.dimension]
-        return HyperGridState(state.position + rise, state.is_stopped | (stops & ~self.is_terminal(state)))
+        stops = (action[:, 0] == self.dimension) & ~self.is_terminal(state)
+        rise = action == torch.arange(self.dimension, device=action.device)
+        return HyperGridState(state.position + rise, state.is_stopped | stops)
 
     def backward_allowed(self, state: HyperGridState) -> Bool[Tensor, "n a"]:
         """Down an axis, or take back the stop; from the edge only down its axis, as no other neighbour goes on."""
-        edge = self.on_edge(state)
-        falls = torch.where(edge.any(-1, keepdim=True), edge, state.position > 0) & ~state.is_stopped[..., None]
-        return torch.cat([falls, state.is_stopped[..., None]], -1)
+        falls = state.position > 0
+        if self.edge_ends:
+            edge = state.position == self.side - 1
+            falls = falls & (edge | ~edge.any(-1, keepdim=True))
+        stopped = state.is_stopped[..., None]
+        return torch.cat([falls & ~stopped, stopped], -1)
 
     def backward_step(self, state: HyperGridState, action: Int[Tensor, " n"]) -> HyperGridState:
         axes = torch.arange(self.dimension, device=action.device)
-        fall = (axes == action[:, None]).to(state.position.dtype)
+        fall = (axes == action[:, None]).long()
         return HyperGridState(state.position - fall, state.is_stopped & (action != self.dimension))
 
     def reverse(
@@ -105,7 +109,8 @@ class HyperGrid(Environment[HyperGridState, Point]):
 
     def features(self, state: HyperGridState) -> Float[Tensor, "n d"]:
         """One-hot place on every axis, as published."""
-        return torch.nn.functional.one_hot(state.position, self.side).flatten(-2).float()
+        places = torch.arange(self.side, device=state.position.device)
+        return (state.position[..., None] == places).flatten(-2).float()
 
     def decode(self, state: HyperGridState) -> list[Point]:
         texts = self._texts
