@@ -63,7 +63,10 @@ def _show_elsewhere(name: str, data: Mapping[str, Any]) -> None:
 
 def _show_object(name: str, kind: str, item: Any) -> None:
     if kind == "set":
-        _show_set(name, item(), inspect.getdoc(item))
+        try:
+            _show_set(name, item(), inspect.getdoc(item))
+        except MogenError as error:
+            print(f"{name} (set)\n{inspect.getdoc(item)}\ncannot be built here: {error}")
         return
     described = docstring_parser.parse(inspect.getdoc(item) or "")
     print(f"{name} ({kind})")
