@@ -63,6 +63,8 @@ def download(name: str, url: str, checksum: str) -> Path:
     checksum = checksum.removeprefix("sha256:").lower()
     if not re.fullmatch(r"[0-9a-f]{64}", checksum):
         raise DataError(f"expected a SHA-256 of 64 hexadecimal digits for {name!r}, got {checksum!r}")
+    if not url.startswith(("http://", "https://", "ftp://")):
+        raise DataError(f"expected an address with http://, https:// or ftp:// for {name!r}, got {url!r}")
     suffix = "".join(Path(url.split("?")[0].rsplit("/", 1)[-1]).suffixes)
     target = _target(name, suffix)
     partial = target.with_name(target.name + ".partial")
@@ -71,7 +73,8 @@ def download(name: str, url: str, checksum: str) -> Path:
         pooch.retrieve(url, known_hash=f"sha256:{checksum}", fname=partial.name, path=target.parent)
     except (OSError, ValueError) as error:
         partial.unlink(missing_ok=True)
-        raise DataError(f"{name!r} could not be downloaded from {url}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name!r} could not be downloaded from {url}: {reason}") from error
     return _settle(name, partial, target)
 
 
@@ -117,4 +120,5 @@ def _lookup(name: str) -> Path | None:
 def _found(name: str) -> Found:
     path = _lookup(name)
     note = None if path is None else path.parent / f"{name}.sha256"
-    return Found(name, path, note.read_text(encoding="utf-8").split()[0] if note and note.is_file() else None)
+    words = note.read_text(encoding="utf-8").split() if note is not None and note.is_file() else []
+    return Found(name, path, words[0] if words else None)
