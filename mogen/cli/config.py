@@ -124,8 +124,8 @@ def override(config: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:
                 text = words.pop(0)
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"expected a value after --{key}, got {text!r}") from error
+        except yaml.YAMLError:
+            value = text  # a SMILES such as [*]CC is no YAML
         path = key.split(".")
         _put(config, path, absolute({path[0]: value}, Path.cwd())[path[0]], key)
     return config

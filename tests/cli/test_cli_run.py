@@ -100,6 +100,15 @@ def test_options_replace_what_the_file_says(config, capsys, tmp_path, monkeypatc
     assert environment == environment | {"vocabulary": str(tmp_path / "mine.json"), "max_fragments": 4}
 
 
+def test_growing_from_a_core_as_the_readme_says(config, tmp_path):
+    core = ["--sampler.init_args.environment.init_args.core", "[*]c1ccc([*])nc1"]
+    argv = ["run", str(config), *core, "--budget", "16", "--baselines", "[]", "--out", str(tmp_path / "run")]
+    assert main(argv) == 0
+    candidates = pd.read_parquet(tmp_path / "run" / "candidates.parquet")["candidate"]
+    pattern = Chem.MolFromSmarts("c1cccnc1")
+    assert len(candidates) and all(Chem.MolFromSmiles(text).HasSubstructMatch(pattern) for text in candidates)
+
+
 def test_defaults_of_the_command_line(tmp_path, capsys):
     (tmp_path / "least.yaml").write_text("{budget: 10, objectives: [qed, sa]}")
     assert main(["run", str(tmp_path / "least.yaml"), "--print_config"]) == 0
