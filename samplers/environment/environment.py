@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mogen.errors import ConfigError
 from mogen.types import C
 
 S = TypeVar("S")
@@ -62,6 +63,18 @@ class Environment(ABC, Generic[S, C]):
         The uniform backward policy gives a path the probability prod(1 / number of backward actions) * exp(this of its
         last state); these sum to one over all labelled paths into one unlabelled state.
         """
+
+    @abstractmethod
+    def unfold(self, state: S, *, generator: torch.Generator | None = None) -> Int[Tensor, "n l k"]:
+        """Forward actions of one path into each terminal state, drawn from the uniform backward policy.
+
+        After the path ends, the one action of a terminal state repeats. `step`ping through them gives states that equal
+        the given ones up to isomorphism.
+        """
+
+    def features(self, state: S) -> Float[Tensor, "n d"]:
+        """What a policy of the state alone sees (a multilayer perceptron, say)."""
+        raise ConfigError(f"expected an environment with state features, got {type(self).__name__}, which has none")
 
     @abstractmethod
     def decode(self, state: S) -> list[C]:

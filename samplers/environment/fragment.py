@@ -221,6 +221,43 @@ class FragmentEnvironment(Environment[FragmentState, Molecule]):
             is_stopped=state.is_stopped & (action != self.max_fragments),
         )
 
+    def unfold(self, state: FragmentState, *, generator: torch.Generator | None = None) -> Int[Tensor, "n f 2"]:
+        n, f = state.fragment.shape
+        device = state.fragment.device
+        rows = torch.arange(n, device=device)
+        bonds = self._bonds(state)
+        alive = state.fragment >= 0
+        rank = torch.zeros_like(state.fragment)
+        actions = torch.zeros(n, f, 2, dtype=torch.long, device=device)
+        steps = []
+        for place in range(f - 1, -1, -1):  # the node that was added last goes first
+            goes = state.count > place
+            leaf = alive & (((bonds >= 0) & alive[:, None]).sum(-1) <= 1)
+            if self.has_core and place:
+                leaf[:, 0] = False
+            noise = torch.rand(n, f, generator=generator, device=device)
+            node = torch.where(leaf, noise, -1.0).argmax(-1)
+            host = ((bonds[rows, node] >= 0) & alive).int().argmax(-1)
+            rank[rows, node] = torch.where(goes, place, rank[rows, node])
+            alive = alive & ~(goes[:, None] & (torch.arange(f, device=device) == node[:, None]))
+            steps.append((place, goes, node, host))
+        for place, goes, node, host in steps:
+            where = 1 + rank[rows, host] * self.max_sites + bonds[rows, host, node] if place else torch.ones_like(node)
+            own = bonds[rows, node, host] if place else torch.zeros_like(node)
+            what = self.pair_index[state.fragment[rows, node].clamp(min=0), own.clamp(min=0)]
+            actions[:, place] = torch.where(goes[:, None], torch.stack([where, what], -1), 0)
+        return actions
+
+    def _bonds(self, state: FragmentState) -> Int[Tensor, "n f f"]:
+        """The site by which a node (row) holds another (column), -1 where they are not joined."""
+        n, f = state.fragment.shape
+        bonds = torch.full((n, f, f), -1, device=state.fragment.device)
+        row, child = (state.parent >= 0).nonzero(as_tuple=True)
+        parent = state.parent[row, child]
+        bonds[row, child, parent] = state.child_site[row, child]
+        bonds[row, parent, child] = state.parent_site[row, child]
+        return bonds
+
     def log_symmetry(self, state: FragmentState) -> Float[Tensor, " n"]:
         """log(|Aut(tree)| / prod |Aut(fragment)|), automorphisms acting on sites (orbit-stabiliser theorem)."""
         group = torch.where(state.fragment >= 0, self._log_group[state.fragment.clamp(min=0).cpu()], 0.0).sum(-1)

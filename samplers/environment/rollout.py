@@ -74,14 +74,18 @@ def rollout(
     n: int,
     *,
     epsilon: float = 0.0,
+    begun: tuple[Int[Tensor, "n l k"], Int[Tensor, " n"]] | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Trajectories[S]:
-    """n trajectories; with probability `epsilon` a step is uniform over the allowed options instead."""
+    """n trajectories; with probability `epsilon` a step is uniform over the allowed options instead.
+
+    With `begun` (actions, and how many of them are kept), trajectories go on from the beginnings of known ones.
+    """
     state = environment.initial(n, device=device)
     states, actions, masks, log_backward = [state], [], [], []
     memory = actor.begin(state)
-    for _ in range(environment.max_steps):
+    for step in range(environment.max_steps):
         explores = torch.rand(n, generator=generator, device=device) < epsilon
         action = torch.zeros(n, 0, dtype=torch.long, device=device)
         step_masks = []
@@ -89,6 +93,8 @@ def rollout(
             allowed = environment.allowed(state, action)
             logits = actor.logits(memory, state, action).masked_fill(explores[:, None], 0.0)
             option = draw(masked(logits, allowed), generator=generator)
+            if begun is not None:
+                option = torch.where(step < begun[1], begun[0][:, step, action.shape[1]], option)
             action = torch.cat([action, option[:, None]], 1)
             step_masks.append(allowed)
         next_state = environment.step(state, action)
@@ -116,8 +122,12 @@ def log_uniform_backward(
 
 
 @torch.no_grad()
-def retrace(environment: Environment[S, Any], actions: Int[Tensor, "n l k"]) -> Trajectories[S]:
-    """The trajectories that known actions describe."""
+def retrace(
+    environment: Environment[S, Any],
+    actions: Int[Tensor, "n l k"],
+    log_symmetry: Float[Tensor, " n"] | None = None,
+) -> Trajectories[S]:
+    """The trajectories that known actions describe; `log_symmetry` spares its computation where it is known."""
     state = environment.initial(len(actions), device=actions.device)
     states, masks, log_backward = [state], [], []
     for step in range(actions.shape[1]):
@@ -127,10 +137,20 @@ def retrace(environment: Environment[S, Any], actions: Int[Tensor, "n l k"]) -> 
         log_backward.append(log_uniform_backward(environment, state, action, next_state))
         states.append(next_state)
         state = next_state
+    if log_symmetry is None:
+        log_symmetry = environment.log_symmetry(state)
     return Trajectories(
         actions=actions,
         allowed=tuple(torch.stack(choice, 1) for choice in zip(*masks, strict=True)),
         states=states,
         log_backward=torch.stack(log_backward, 1),
-        log_symmetry=environment.log_symmetry(state).to(device=actions.device, dtype=torch.float32),
+        log_symmetry=log_symmetry.to(device=actions.device, dtype=torch.float32),
     )
+
+
+def last_state(environment: Environment[S, Any], actions: Int[Tensor, "n l k"]) -> S:
+    """Where known actions lead."""
+    state = environment.initial(len(actions), device=actions.device)
+    for action in actions.unbind(1):
+        state = environment.step(state, action)
+    return state

@@ -17,7 +17,7 @@ from mogen.objective import Evaluation, Measure
 from mogen.preference import PreferenceDistribution
 from mogen.training import frozen_copy, update_average
 from samplers.environment.environment import Environment
-from samplers.environment.rollout import Trajectories, retrace, rollout
+from samplers.environment.rollout import Trajectories, rollout
 from samplers.gflownet.condition import Condition, InverseTemperature, encode
 from samplers.gflownet.loss import TrajectoryLoss
 from samplers.gflownet.policy import LogPartition, Policy, PolicyActor, path_log_probs
@@ -79,12 +79,31 @@ class GFlowNetModule(lightning.LightningModule):
         """What the networks are told."""
         return encode(condition, bins=self.bins, highest=self.beta.highest).to(self.device)
 
-    def roll(self, condition: Condition, epsilon: float) -> Trajectories:
+    def roll(self, condition: Condition, epsilon: float, begun: tuple[Tensor, Tensor] | None = None) -> Trajectories:
         """Trajectories of the averaged policy."""
         actor = PolicyActor(self.sampling_policy, self.encoded(condition))
         return rollout(
-            self.environment, actor, len(condition), epsilon=epsilon, generator=self.generator, device=self.device
+            self.environment,
+            actor,
+            len(condition),
+            epsilon=epsilon,
+            begun=begun,
+            generator=self.generator,
+            device=self.device,
         )
+
+    def beginnings(self, condition: Condition) -> tuple[Tensor, Tensor] | None:
+        """Actions of replayed trajectories, and how many of them each new one keeps (none of most)."""
+        replay = self.replay
+        if replay is None or not replay.is_ready or replay.rebuilt == 0:
+            return None
+        n = len(condition)
+        old = replay.draw(condition, self.reward, sharpness=replay.rebuilt_sharpness, generator=self.generator)
+        retold = old.retold(self.environment, generator=self.generator)
+        length = torch.stack([~self.environment.is_terminal(state) for state in retold.states[:-1]]).sum(0)
+        kept = (torch.rand(n, generator=self.generator) * length).long()
+        is_rebuilt = torch.rand(n, generator=self.generator) < replay.rebuilt
+        return retold.actions.to(self.device), torch.where(is_rebuilt, kept, 0).to(self.device)
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor | None:
         del batch, batch_index
@@ -95,7 +114,7 @@ class GFlowNetModule(lightning.LightningModule):
             return self._recall(self.replay)
         condition = self.conditions(self.batch)
         started = time.perf_counter()
-        trajectories = self.roll(condition, self.epsilon)
+        trajectories = self.roll(condition, self.epsilon, self.beginnings(condition))
         started = self._lap("rollout", started)
         candidates = self.environment.decode(trajectories.final)
         started = self._lap("decode", started)
@@ -112,28 +131,32 @@ class GFlowNetModule(lightning.LightningModule):
         """A step on old trajectories alone: nothing is asked."""
         started = time.perf_counter()
         condition = self.conditions(max(1, int(replay.share * self.batch)))
-        actions, utility = replay.draw(condition, self.reward, generator=self.generator)
-        log_reward = self.reward.of_utility(utility, torch.ones(len(condition), dtype=torch.bool), condition)
+        trajectories, log_reward = self.remembered(replay, condition)
         told = self.encoded(condition)
-        path = path_log_probs(self.environment, self.policy, retrace(self.environment, actions), told)
+        path = path_log_probs(self.environment, self.policy, trajectories, told)
         loss = self.loss(path, self.log_partition(told), log_reward)
         self._started_update = self._lap("loss", started)
         self.log("replay_loss", loss.detach())
         return loss
 
+    def remembered(self, replay: Replay, condition: Condition) -> tuple[Trajectories, Tensor]:
+        """One replayed trajectory per condition, by a new path, and its log R."""
+        old = replay.draw(condition, self.reward, generator=self.generator)
+        everything = torch.ones(len(condition), dtype=torch.bool)
+        log_reward = self.reward.of_utility(old.utility, everything, condition)
+        return old.retold(self.environment, generator=self.generator), log_reward
+
     def _balance(self, condition: Condition, trajectories: Trajectories, evaluation: Evaluation) -> Tensor:
         started = time.perf_counter()
         log_reward = self.reward(evaluation, condition)
-        actions, utility = trajectories.actions, evaluation.utility
+        new = trajectories
         if self.replay is not None:
             if self.replay.is_ready:
                 again = self.conditions(int(self.replay.share * self.batch))
-                old_actions, old_utility = self.replay.draw(again, self.reward, generator=self.generator)
-                trajectories = _joined(trajectories, retrace(self.environment, old_actions))
-                everything = torch.ones(len(again), dtype=torch.bool)
-                log_reward = torch.cat([log_reward, self.reward.of_utility(old_utility, everything, again)])
+                old, old_reward = self.remembered(self.replay, again)
+                trajectories, log_reward = _joined(trajectories, old), torch.cat([log_reward, old_reward])
                 condition = Condition.concatenate([condition, again])
-            self.replay.add(actions[evaluation.is_valid], utility[evaluation.is_valid])
+            self.replay.add(new, evaluation.utility, evaluation.is_valid)
         told = self.encoded(condition)
         path = path_log_probs(self.environment, self.policy, trajectories, told)
         if not self.is_calibrated:

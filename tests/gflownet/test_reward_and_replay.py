@@ -8,6 +8,9 @@ import torch
 from mogen.errors import ConfigError
 from mogen.objective import FunctionObjective, ObjectiveSet
 from mogen.preference import Tchebycheff, WeightedSum
+from samplers.environment.fragment import FragmentEnvironment
+from samplers.environment.rollout import Trajectories, UniformActor, rollout
+from samplers.environment.vocabulary import Fragment
 from samplers.gflownet.condition import (
     Condition,
     ConstantBeta,
@@ -18,7 +21,7 @@ from samplers.gflownet.condition import (
 )
 from samplers.gflownet.loss import TrajectoryBalance
 from samplers.gflownet.policy import PathLogProbs
-from samplers.gflownet.replay import Replay
+from samplers.gflownet.replay import Kept, Replay
 from samplers.gflownet.reward import Reward
 
 
@@ -48,20 +51,57 @@ def test_a_floor_must_be_negative() -> None:
         Reward(WeightedSum(), 1.0)
 
 
-def test_replay_keeps_the_newest_and_prefers_what_is_asked_for() -> None:
+def remembered(actions: torch.Tensor) -> Trajectories:
+    n = len(actions)
+    return Trajectories(actions, (), [], torch.zeros(n, actions.shape[1]), torch.arange(n).float())
+
+
+def test_replay_keeps_the_newest_valid_ones_and_prefers_what_is_asked_for() -> None:
     replay = Replay(capacity=3, warmup=2, sharpness=200.0)
-    actions = torch.arange(4)[:, None, None].expand(4, 1, 2)
-    utility = torch.tensor([[1.0, 1.0], [0.9, 0.1], [0.1, 0.9], [0.5, 0.5]])
+    actions = torch.arange(5)[:, None, None].expand(5, 1, 2)
+    utility = torch.tensor([[1.0, 1.0], [0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [1.0, 1.0]])
     assert not replay.is_ready
-    replay.add(actions[:2], utility[:2])
-    replay.add(actions[2:], utility[2:])
+    replay.add(remembered(actions[:2]), utility[:2], torch.tensor([True, True]))
+    replay.add(remembered(actions[2:]), utility[2:], torch.tensor([True, True, False]))
     assert len(replay) == 3 and replay.is_ready
-    drawn, values = replay.draw(condition(64), Reward(WeightedSum()), generator=torch.Generator().manual_seed(0))
-    assert (drawn[:, 0, 0] == 2).float().mean() > 0.9
-    assert torch.equal(values[0], utility[drawn[0, 0, 0]])
+    reward, seed = Reward(WeightedSum()), torch.Generator().manual_seed(0)
+    drawn = replay.draw(condition(64), reward, generator=seed)
+    assert (drawn.actions[:, 0, 0] == 2).float().mean() > 0.9
+    assert torch.equal(drawn.utility[0], utility[drawn.actions[0, 0, 0]])
+    flat = replay.draw(condition(900), reward, sharpness=0.0, generator=seed)
+    shares = flat.actions[:, 0, 0].bincount(minlength=4) / 900
+    assert shares.tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3], abs=0.05)
     again = Replay(3)
     again.restore(replay.state())
-    assert torch.equal(again.actions, replay.actions) and torch.equal(again.utility, replay.utility)
+    assert again.kept is not None and replay.kept is not None
+    assert all(torch.equal(getattr(again.kept, name), value) for name, value in vars(replay.kept).items())
+
+
+def fragments() -> FragmentEnvironment:
+    parts = [Fragment("c1ccccc1", (0, 3)), Fragment("C1CC1", (0, 1, 2)), Fragment("F", (0,))]
+    return FragmentEnvironment.of(parts, 4, 1)
+
+
+def test_retold_trajectories_build_the_same_molecules_in_other_orders() -> None:
+    environment = fragments()
+    seed = torch.Generator().manual_seed(0)
+    trajectories = rollout(environment, UniformActor(environment), 200, generator=seed)
+    kept = Kept(trajectories.actions, trajectories.log_symmetry, torch.zeros(200, 2))
+    retold = kept.retold(environment, generator=seed)
+    assert environment.decode(retold.final) == environment.decode(trajectories.final)
+    assert (retold.actions != trajectories.actions).any(-1).any(-1).float().mean() > 0.3
+    assert torch.allclose(retold.log_symmetry, environment.log_symmetry(retold.final).float(), atol=1e-5)
+
+
+def test_a_rollout_goes_on_from_known_beginnings() -> None:
+    environment = fragments()
+    seed = torch.Generator().manual_seed(0)
+    known = rollout(environment, UniformActor(environment), 100, generator=seed).actions
+    kept = torch.arange(100) % 5
+    new = rollout(environment, UniformActor(environment), 100, begun=(known, kept), generator=seed).actions
+    step = torch.arange(4)
+    assert torch.equal(new[step < kept[:, None]], known[step < kept[:, None]])
+    assert (new != known).any(-1).any(-1)[kept == 0].float().mean() > 0.5
 
 
 def test_an_empty_replay_restores_to_an_empty_one() -> None:

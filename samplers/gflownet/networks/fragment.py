@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from samplers.environment.fragment import FragmentEnvironment, FragmentState
 from samplers.environment.rollout import Trajectories
-from samplers.gflownet.networks.transformer import Cache, Stack, padding_bias
+from samplers.gflownet.networks.transformer import Cache, Gate, Stack, padding_bias
 from samplers.gflownet.policy import Network, Policy
 
 
@@ -24,10 +24,11 @@ class FragmentHead(nn.Module):
 
     pair_index: Tensor
 
-    def __init__(self, environment: FragmentEnvironment, width: int) -> None:
+    def __init__(self, environment: FragmentEnvironment, condition_size: int, width: int) -> None:
         super().__init__()
         pairs = environment.sizes[1]
         self.scale = width**-0.5
+        self.where_gate, self.what_gate = Gate(condition_size, width), Gate(condition_size, width)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.site = nn.Embedding(pairs, width)
         self.stop = nn.Linear(width, 1)
@@ -40,14 +41,20 @@ class FragmentHead(nn.Module):
         """Keys of all sites of all nodes."""
         return self.key(nodes)[..., None, :] + self.site(self.pair_index[fragment.clamp(min=0)])
 
-    def where(self, summary: Float[Tensor, "n l d"], sites: Float[Tensor, "n f s d"]) -> Float[Tensor, "n l a"]:
+    def where(
+        self, summary: Float[Tensor, "n l d"], sites: Float[Tensor, "n f s d"], told: Float[Tensor, "n c"]
+    ) -> Float[Tensor, "n l a"]:
         """Stop, then every site of every node."""
+        summary = self.where_gate(summary, told)
         scores = self.query(summary) @ sites.flatten(1, 2).transpose(1, 2) * self.scale
         return torch.cat([self.stop(summary), scores], -1)
 
-    def what(self, summary: Float[Tensor, "*n d"], site: Float[Tensor, "*n d"]) -> Float[Tensor, "*n p"]:
+    def what(
+        self, summary: Float[Tensor, "n *l d"], site: Float[Tensor, "n *l d"], told: Float[Tensor, "n c"]
+    ) -> Float[Tensor, "n *l p"]:
         """Every (fragment, site) pair, given the key of the site chosen."""
-        return self.hidden(summary + site) @ self.pair.weight.T * self.scale + self.pair_bias
+        hidden = self.what_gate(self.hidden(summary + site), told)
+        return hidden @ self.pair.weight.T * self.scale + self.pair_bias
 
 
 def _chosen_site(sites: Float[Tensor, "n f s d"], where: Int[Tensor, "n l"]) -> Float[Tensor, "n l d"]:
@@ -59,6 +66,7 @@ def _chosen_site(sites: Float[Tensor, "n f s d"], where: Int[Tensor, "n l"]) -> 
 @dataclass
 class _History:
     cache: Cache
+    told: Float[Tensor, "n c"]
     condition: Float[Tensor, "n d"]
     summary: Float[Tensor, "n d"]
     nodes: Float[Tensor, "n f d"]
@@ -80,7 +88,7 @@ class HistoryPolicy(Policy):
         self.parent = nn.Embedding(environment.max_fragments + 1, width)
         self.position = nn.Embedding(environment.max_fragments + 1, width)
         self.stack = Stack(width, depth, heads)
-        self.head = FragmentHead(environment, width)
+        self.head = FragmentHead(environment, condition_size, width)
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
         for table in (self.child, self.host, self.parent, self.position):
             nn.init.normal_(table.weight, std=0.3)
@@ -102,7 +110,7 @@ class HistoryPolicy(Policy):
         told = self.condition(condition)
         cache = self.stack.empty_cache(told, self.max_fragments + 1)
         nodes = told.new_zeros(len(told), self.max_fragments, told.shape[-1])
-        memory = _History(cache, told, told, nodes, None, 0)
+        memory = _History(cache, condition, told, told, nodes, None, 0)
         start = told + self.position.weight[0]
         self._advance(memory, start)
         memory.sites = self.head.sites(memory.nodes, state.fragment)
@@ -116,8 +124,8 @@ class HistoryPolicy(Policy):
         if memory.sites is None:
             memory.sites = self.head.sites(memory.nodes, state.fragment)
         if chosen.shape[1] == 0:
-            return self.head.where(memory.summary[:, None], memory.sites)[:, 0]
-        return self.head.what(memory.summary, _chosen_site(memory.sites, chosen[:, :1])[:, 0])
+            return self.head.where(memory.summary[:, None], memory.sites, memory.told)[:, 0]
+        return self.head.what(memory.summary, _chosen_site(memory.sites, chosen[:, :1])[:, 0], memory.told)
 
     def observe(self, memory: _History, action: Int[Tensor, "n 2"], next_state: FragmentState) -> _History:
         if memory.at > self.max_fragments - 1:
@@ -144,12 +152,12 @@ class HistoryPolicy(Policy):
         # node i was added by action i and is read off the token after it; the last one is never a host
         nodes = torch.cat([summary[:, 1:], torch.zeros_like(summary[:, :1])], 1)
         sites = self.head.sites(nodes, fragment)
-        where = self.head.where(summary, sites)
+        where = self.head.where(summary, sites, condition)
         # before anything is there, the only site is the dummy of node 0, whose key must not look ahead
         chosen = _chosen_site(sites, trajectories.actions[..., 0])
         empty = self.head.sites(torch.zeros_like(nodes[:, :1]), torch.zeros_like(fragment[:, :1]))[:, :, 0]
         chosen = torch.cat([empty, chosen[:, 1:]], 1)
-        return where, self.head.what(summary, chosen)
+        return where, self.head.what(summary, chosen, condition)
 
 
 class TreePolicy(Policy):
@@ -168,7 +176,7 @@ class TreePolicy(Policy):
         self.distance = nn.Embedding(environment.max_fragments + 1, heads)
         self.size = nn.Embedding(environment.max_fragments + 1, width)
         self.stack = Stack(width, depth, heads)
-        self.head = FragmentHead(environment, width)
+        self.head = FragmentHead(environment, condition_size, width)
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
         for table in (self.kind, self.bond, self.size):
             nn.init.normal_(table.weight, std=0.3)
@@ -205,7 +213,7 @@ class TreePolicy(Policy):
         return bias.index_put((row, parent, child), down, accumulate=True).permute(0, 3, 1, 2)
 
     def begin(self, state: FragmentState, condition: Float[Tensor, "n d"]) -> dict[str, Tensor]:
-        return {"condition": self.condition(condition)}
+        return {"told": condition, "condition": self.condition(condition)}
 
     def next_logits(
         self, memory: dict[str, Tensor], state: FragmentState, chosen: Int[Tensor, "n i"]
@@ -213,8 +221,9 @@ class TreePolicy(Policy):
         if chosen.shape[1] == 0:
             summary, nodes = self._encode(state, memory["condition"])
             memory["summary"], memory["sites"] = summary, self.head.sites(nodes, state.fragment)
-            return self.head.where(summary[:, None], memory["sites"])[:, 0]
-        return self.head.what(memory["summary"], self._site(memory["sites"], state, chosen[:, :1])[:, 0])
+            return self.head.where(summary[:, None], memory["sites"], memory["told"])[:, 0]
+        site = self._site(memory["sites"], state, chosen[:, :1])[:, 0]
+        return self.head.what(memory["summary"], site, memory["told"])
 
     @staticmethod
     def _site(
@@ -236,9 +245,10 @@ class TreePolicy(Policy):
         flat = FragmentState(*(getattr(stacked, name).flatten(0, 1) for name in FragmentState.__dataclass_fields__))
         summary, nodes = self._encode(flat, told.repeat_interleave(steps, 0))
         sites = self.head.sites(nodes, flat.fragment)
-        where = self.head.where(summary[:, None], sites)[:, 0]
+        each = condition.repeat_interleave(steps, 0)
+        where = self.head.where(summary[:, None], sites, each)[:, 0]
         taken = trajectories.actions[..., 0].flatten()[:, None]
-        what = self.head.what(summary, self._site(sites, flat, taken)[:, 0])
+        what = self.head.what(summary, self._site(sites, flat, taken)[:, 0], each)
         n = len(told)
         return where.view(n, steps, -1), what.view(n, steps, -1)
 

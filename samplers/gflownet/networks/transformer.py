@@ -58,6 +58,22 @@ Cache = list[tuple[Tensor, Tensor]]
 """keys and values (n x heads x length x e), one pair a block"""
 
 
+class Gate(nn.Module):
+    """x * (1 + scale(condition)) + shift(condition): a condition that multiplies (FiLM, Perez et al. 2018).
+
+    Log-rewards are (nearly) linear in the preference, so what a preference does to a logit is a product of the two.
+    """
+
+    def __init__(self, condition: int, width: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(condition, 2 * width)
+
+    def forward(self, x: Float[Tensor, "n *l d"], condition: Float[Tensor, "n c"]) -> Float[Tensor, "n *l d"]:
+        """x of any number of axes between the batch and the features."""
+        scale, shift = self.map(condition).view(len(x), *[1] * (x.ndim - 2), -1).chunk(2, -1)
+        return x * (1 + scale) + shift
+
+
 class Stack(nn.Module):
     """Blocks one after another, then a layer norm."""
 
