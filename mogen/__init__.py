@@ -19,6 +19,7 @@ _PUBLIC = {
     "objective": "mogen.objective",
     "check_objective": "mogen.objective",
     "check_objective_set": "mogen.objective",
+    "check_sampler": "mogen.sampler",
     "load_set": "mogen.objective.set_file",
     "ParetoArchive": "mogen.pareto",
     "hypervolume": "mogen.pareto",

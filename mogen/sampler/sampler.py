@@ -35,16 +35,23 @@ class Sampler(ABC, Generic[C]):
     ) -> None:
         """Learns from a measure of m objectives until its own limit or until the measure raises `BudgetExhausted`.
 
-        With a folder, checkpoints and logs go there, and training continues from the newest checkpoint found there.
+        It catches `BudgetExhausted`, asks for nothing more and returns. Every random draw takes the generator. With
+        a folder, checkpoints and logs go there, and training continues from the newest checkpoint found there.
         """
 
     @abstractmethod
     def sample(self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None) -> Samples[C]:
-        """One candidate per row of preferences (rows on the simplex)."""
+        """One candidate per row of preferences (rows on the simplex), and these rows beside them."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Writes safetensors and YAML from which `load` rebuilds the sampler."""
+        """Writes safetensors and YAML from which `load` rebuilds the sampler; nothing that runs code when loaded.
+
+        `mogen sample` reads `sampler.yaml` in this folder: `class_path` names the class whose `load` it calls (an
+        import path, or a name from the entry points `mogen.samplers`), and `objectives` says how many objectives a
+        preference has (needed for `--lattice` where there is no run around the model). All other keys are the
+        sampler's own.
+        """
 
     @classmethod
     @abstractmethod
