@@ -48,7 +48,9 @@ def execute(config: dict[str, Any]) -> int:
     check_writable(out)
     if config["seeds"] > 1:
         return run_seeds(config, out)
-    run_seed(config, out, config["seed"])
+    from mogen.cli.outcome import table
+
+    print(table(run_seed(config, out, config["seed"])))
     print(f"finished: {out / 'report.html'}")
     return 0
 
@@ -58,19 +60,20 @@ def run_seed(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
     from mogen.experiment import Experiment, FinalSampling
 
     objectives, sampler, baselines = build(config)
-    experiment: Experiment[Any] = Experiment(
-        objectives,
-        sampler,
-        budget=config["budget"],
-        seed=seed,
-        baselines=baselines,
-        out=out,
-        executor=executor(config["executor"]),
-        final=FinalSampling(**config["final"]),
-        config=of_seed(config, seed),
-        progress=config["progress"],
-    )
-    summary = experiment.run(overwrite=config.get("overwrite", False)).summary
+    with executor(config["executor"]) as workers:
+        experiment: Experiment[Any] = Experiment(
+            objectives,
+            sampler,
+            budget=config["budget"],
+            seed=seed,
+            baselines=baselines,
+            out=out,
+            executor=workers,
+            final=FinalSampling(**config["final"]),
+            config=of_seed(config, seed),
+            progress=config["progress"],
+        )
+        summary = experiment.run(overwrite=config.get("overwrite", False)).summary
     for line in failures(out, objectives):
         print(line, file=sys.stderr)
     return summary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ class _Newest(ModelCheckpoint):
             return
         part = self.folder / (NEWEST + ".part")
         trainer.save_checkpoint(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         part.replace(self.folder / NEWEST)
 
 
