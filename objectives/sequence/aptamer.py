@@ -1,4 +1,4 @@
-"""What a DNA strand folds into: minimum free energy and the shape of the structure (mogfn.md 2.3).
+"""What a DNA strand folds into: minimum free energy and the shape of the structure (Jain et al. 2023).
 
 Energies come from seqfold (nearest-neighbour DNA parameters) or, where it is installed, from ViennaRNA. Neither gives
 NUPACK's energies, with which the published aptamer results were made: do not compare with those.

@@ -20,8 +20,8 @@ from mogen.pareto import is_non_dominated
 class NGram(Objective[TokenSequence]):
     """How often a word occurs in a sequence, overlapping occurrences counted, up to a divisor.
 
-    The published tasks (mogfn.md 2.2) divide by 18 (the most occurrences of a bigram of two different letters in 36
-    tokens); that divisor is `best`, so the utility is the published count / 18.
+    The published tasks (Jain et al. 2023, n-grams) divide by 18 (the most occurrences of a bigram of two different
+    letters in 36 tokens); that divisor is `best`, so the utility is the published count / 18.
 
     Args:
         word: the word.

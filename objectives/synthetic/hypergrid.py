@@ -1,4 +1,4 @@
-"""Functions of a point in [-1, 1]^d, scaled to [0, 1]: the objectives of the HyperGrid experiments (mogfn.md 2.1).
+"""Functions of a point in [-1, 1]^d, scaled to [0, 1]: the objectives of the HyperGrid experiments (Jain et al. 2023).
 
 Shubert and Beale were published in two variants that differ a lot: "2022" (the first experiments of the MOGFN
 authors) and "op_gfn" (Chen and Mauch 2024). Branin, Currin and the sphere are the same in both. As published, Currin

@@ -6,7 +6,7 @@ from samplers.environment.sequence import DNA, SequenceEnvironment
 
 
 def aptamers(min_length: int = 30, max_length: int = 60) -> SequenceEnvironment:
-    """DNA grown base by base (mogfn.md 2.3); the sequence environment over ACGT.
+    """DNA grown base by base (Jain et al. 2023); the sequence environment over ACGT.
 
     Args:
         min_length: fewest bases.

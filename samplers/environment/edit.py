@@ -31,7 +31,7 @@ class EditState:
 
 @final
 class SequenceEdit(Environment[EditState, TokenSequence]):
-    """Substitutions on a parent sequence, at most one a position (mogfn.md 1.9).
+    """Substitutions on a parent sequence, at most one a position (MOGFN-AL, Jain et al. 2023).
 
     An action is (where, what): `where` is 0 for stop, or 1 + position; `what` is a token other than the parent's. With
     several parents the first action chooses one: `where` is 1 + l + its index. Parents differ in length as they like;

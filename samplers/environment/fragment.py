@@ -42,7 +42,7 @@ class FragmentState:
 
 @final
 class FragmentEnvironment(Environment[FragmentState, Molecule]):
-    """Trees of at most `max_fragments` fragments; one action adds one fragment (mogfn.md 2.4, Bengio et al. 2021).
+    """Trees of at most `max_fragments` fragments; one action adds one fragment (Bengio et al. 2021; Jain et al. 2023).
 
     An action is (where, what): `where` is 0 for stop, or 1 + node * s + site for a free site; `what` is a
     (fragment, site) pair of the vocabulary. The first fragment is named by the pair of its site 0. A tree of

@@ -26,7 +26,7 @@ class HyperGridState:
 
 @final
 class HyperGrid(Environment[HyperGridState, Point]):
-    """From the origin, one step up one axis at a time, or stop (mogfn.md 2.1; Bengio et al. 2021).
+    """From the origin, one step up one axis at a time, or stop (Bengio et al. 2021; Jain et al. 2023).
 
     Actions 0 to d - 1 go up that axis; action d stops. With `edge_ends` (the rule of the MOGFN experiments) a walk
     ends as soon as it reaches the far edge of any axis, so that terminal places have at most one coordinate of

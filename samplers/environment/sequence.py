@@ -31,7 +31,7 @@ class SequenceState:
 
 @final
 class SequenceEnvironment(Environment[SequenceState, TokenSequence]):
-    """Append a token, or end (mogfn.md 2.2); every state has one parent, so a path's probability is its sequence's.
+    """Append a token, or end (Jain et al. 2023); every state has one parent, so a path's probability is its sequence's.
 
     Action 0 ends the sequence and is allowed from `min_length` on; action 1 + i appends token i of the alphabet. A
     sequence of `max_length` ends by itself.
