@@ -1,6 +1,7 @@
 """Diffusion processes over named fields, their solvers and their guidance."""
 
 from samplers.diffusion.guidance import Guidance as Guidance
+from samplers.diffusion.igso3 import RotationVE as RotationVE
 from samplers.diffusion.integrate import integrate as integrate
 from samplers.diffusion.integrate import times as times
 from samplers.diffusion.product import Fields as Fields
