@@ -1,0 +1,71 @@
+"""The published networks: golden outputs, symmetry, masks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samplers.gdss.checkpoint import load_state, network_options
+from samplers.gdss.network import PublishedNetwork
+
+
+def published() -> Path:
+    """The folder of published weights and outputs."""
+    folder = Path(os.environ.get("MOGEN_DATA", "")) / "checkpoints"
+    if not os.environ.get("MOGEN_DATA") or not (folder / "gdss_qm9_vectors.npz").is_file():
+        pytest.skip("the published GDSS weights are not in MOGEN_DATA")
+    return folder
+
+
+def test_published_weights_give_the_published_outputs() -> None:
+    folder = published()
+    facts = json.loads((folder / "gdss_qm9.json").read_text())
+    network = PublishedNetwork(**network_options(facts["params_x"], facts["params_adj"]))
+    with np.load(folder / "gdss_qm9.npz") as weights:
+        load_state(network, {name: torch.from_numpy(weights[name]) for name in weights})
+    with np.load(folder / "gdss_qm9_vectors.npz") as vectors:
+        golden = {name: torch.from_numpy(vectors[name]) for name in vectors}
+    fields = {"x": golden["x"], "adj": golden["adj"], "mask": golden["flags"]}
+    for is_training in (False, True):
+        with torch.set_grad_enabled(is_training):
+            found = network(fields, torch.ones(len(golden["x"])))
+        assert torch.allclose(found["x"], golden["net_x"], atol=1e-5, rtol=0)
+        assert torch.allclose(found["adj"], golden["net_adj"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "attention"])
+def test_outputs_move_with_their_nodes_and_stay_inside_the_mask(kind: str) -> None:
+    torch.manual_seed(0)
+    network = PublishedNetwork(5, {"kind": kind, "depth": 2}, {"depth": 3, "layers": 2})
+    b, v = 3, 7
+    mask = (torch.arange(v) < torch.tensor([[7], [5], [2]])).float()
+    pair = mask.unsqueeze(1) * mask.unsqueeze(2)
+    adj = (torch.randn(b, v, v) * pair).triu(1)
+    fields = {"x": torch.randn(b, v, 5) * mask.unsqueeze(-1), "adj": adj + adj.mT, "mask": mask}
+    order = torch.randperm(v)
+    moved = {"x": fields["x"][:, order], "adj": fields["adj"][:, order][:, :, order], "mask": mask[:, order]}
+    with torch.no_grad():
+        here, there = network(fields, torch.ones(b)), network(moved, torch.ones(b))
+    assert torch.allclose(here["x"][:, order], there["x"], atol=1e-5)
+    assert torch.allclose(here["adj"][:, order][:, :, order], there["adj"], atol=1e-5)
+    assert torch.equal(here["adj"], here["adj"].mT)
+    assert (here["x"] * (1 - mask.unsqueeze(-1))).abs().max() == 0
+    assert (here["adj"] * (1 - pair)).abs().max() == 0
+    assert here["adj"].diagonal(dim1=1, dim2=2).abs().max() == 0
+
+
+def test_gradients_are_finite_and_reach_every_weight_that_is_used() -> None:
+    torch.manual_seed(0)
+    network = PublishedNetwork(4)
+    adj = torch.randn(2, 6, 6).triu(1)
+    fields = {"x": torch.randn(2, 6, 4), "adj": adj + adj.mT, "mask": torch.ones(2, 6)}
+    found = network(fields, torch.ones(2))
+    (found["x"].square().sum() + found["adj"].square().sum()).backward()
+    unused = {name for name, value in network.named_parameters() if value.grad is None}
+    assert all(name.startswith("adj.layers.2.node_mlp") for name in unused)
+    assert all(value.grad.isfinite().all() for value in network.parameters() if value.grad is not None)
