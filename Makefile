@@ -13,8 +13,7 @@ install: .venv/.installed
 	touch $@
 
 demo: install
-	if [ -f runs/demo/summary.json ]; then rm -rf runs/demo; fi
-	$(BIN)/mogen run experiments/configs/demo.yaml --out runs/demo
+	$(BIN)/mogen run experiments/configs/demo.yaml --out runs/demo --overwrite true
 	@echo "report: $(CURDIR)/runs/demo/report.html"
 
 test: install
