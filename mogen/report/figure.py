@@ -37,23 +37,30 @@ def write_front_figure(run: RunFolder, path: Path | str) -> Path:
     for panel, (first, second) in zip(grid.flat, pairs, strict=False):
         _draw_pair(panel, run, first, second)
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.suptitle(_plain(run.title), x=0.01, ha="left", fontsize=11)
+    figure.legend(
+        handles[::-1], labels[::-1], loc="outside lower center", ncols=min(len(labels), 3 * columns), frameon=False
+    )
     return _save(figure, path)
 
 
 def write_hypervolume_figure(run: RunFolder, path: Path | str) -> Path:
     """Draws hypervolume against the number of asked candidates, for every method."""
-    figure = _figure(6.4, 4.0)
+    figure = _figure(7.4, 4.0)
     panel = figure.subplots()
     for index, (method, colour) in enumerate(colours(run).items()):
         rows = run.hypervolume[run.hypervolume["method"] == method].sort_values("asked")
         width, style = (2.4, "-") if method == OURS else (1.5, ("--", "-.", ":")[index % 3])
-        panel.plot(rows["asked"], rows["hypervolume"], color=colour, linewidth=width, linestyle=style, label=method)
+        last = f" {rows['hypervolume'].iloc[-1]:.3f}" if len(rows) else ""
+        label = _plain(method) + last
+        panel.plot(rows["asked"], rows["hypervolume"], color=colour, linewidth=width, linestyle=style, label=label)
+    panel.set_title(_plain(run.title), loc="left", fontsize=11)
     panel.set_xlabel("asked candidates (unique)")
     panel.set_ylabel("hypervolume")
     panel.set_ylim(bottom=0)
+    panel.set_xlim(left=0)
     _calm(panel)
-    panel.legend(frameon=False)
+    panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _save(figure, path)
 
 
@@ -64,8 +71,8 @@ def _draw_pair(panel: Axes, run: RunFolder, first: int, second: int) -> None:
         size, order = (26, 3) if method == OURS else (18, 2)
         style: dict[str, Any] = {"color": colour, "marker": MARKS[index % len(MARKS)], "s": size, "alpha": 0.75}
         panel.scatter(front[x.raw], front[y.raw], label=method, zorder=order, linewidths=0.8, **style)
-    panel.set_xlabel(_plain(x.label))
-    panel.set_ylabel(_plain(y.label))
+    panel.set_xlabel(_plain(f"{x.label}, {x.sense}"))
+    panel.set_ylabel(_plain(f"{y.label}, {y.sense}"))
     _calm(panel)
 
 

@@ -43,6 +43,11 @@ class Axis:
         """Name and unit, as written beside an axis."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    @property
+    def sense(self) -> str:
+        """Which raw values are better."""
+        return "more is better" if self.best > self.worst else "less is better"
+
 
 @final
 @dataclass(frozen=True)
@@ -106,6 +111,18 @@ class RunFolder:
             ) from error
 
     @cached_property
+    def objective_set(self) -> str:
+        """The name of the objective set."""
+        given = self.summary.get("objective_set")
+        return str(given.get("name", "")) if isinstance(given, Mapping) else str(given or "")
+
+    @cached_property
+    def title(self) -> str:
+        """The run and its objectives by name."""
+        name = self.path.resolve().name
+        return name if self.objective_set in ("", name) else f"{name}: {self.objective_set}"
+
+    @cached_property
     def figures(self) -> dict[str, Mapping[str, Any]]:
         """The figures of each method, ours first."""
         return {OURS: self.summary, **(self.summary.get("baselines") or {})}
@@ -143,15 +160,18 @@ def number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+NOT_OURS = ("baselines", "report", "total")
+"""seconds of a run that its own method did not spend"""
+
+
 def seconds(figures: Mapping[str, Any]) -> float | None:
-    """All the seconds a method took, whether given as one number or by stage."""
+    """The seconds a method itself took, whether given as one number or by stage; baselines and report left out."""
     given = figures.get("seconds")
-    if isinstance(given, Mapping):
-        if number(given.get("total")) is not None:
-            return number(given["total"])
-        stages = [value for value in map(number, given.values()) if value is not None]
-        return sum(stages) if stages else None
-    return number(given)
+    if not isinstance(given, Mapping):
+        return number(given)
+    stages = [value for name, value in given.items() if name not in NOT_OURS]
+    known = [value for value in map(number, stages) if value is not None]
+    return sum(known) if known else None
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -79,7 +79,12 @@ def write_run(folder: Path, scores: dict[str, float]) -> Path:
     pd.DataFrame(curve).to_csv(folder / "hypervolume.csv", index=False)
     ours = {**figures(scores["mogen"]), "alignment": 0.62, "reference_point": [0, 0, 0, 0], "seed": 3}
     baselines = {name: figures(score) for name, score in scores.items() if name != "mogen"}
-    summary = {**ours, "objective_set": "4f2a90c1d2e3", "objectives": OBJECTIVES, "baselines": baselines}
+    summary = {
+        **ours,
+        "objective_set": {"name": "demo set", "identity": "4f2a90c1d2e3"},
+        "objectives": OBJECTIVES,
+        "baselines": baselines,
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "versions.json").write_text(json.dumps({"mogen": "0.1.0", "torch": "2.13.0", "evil": EVIL}))
     (folder / "config.yaml").write_text("seed: 3\nnote: '</script><img src=x onerror=alert(2)>'\n")

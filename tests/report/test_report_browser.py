@@ -84,6 +84,33 @@ def test_resting_on_a_point_shows_its_drawing(page: webdriver.Chrome) -> None:
     assert severe(page) == []
 
 
+def test_candidates_of_a_baseline_are_drawn_too(page: webdriver.Chrome) -> None:
+    Select(page.find_element(By.ID, "view")).select_by_value("pair")
+    names = page.execute_script("return document.getElementById('front').data.map(trace => trace.name)")
+    hover(page, names.index("graph_ga"))
+    WebDriverWait(page, 15).until(lambda driver: "graph_ga" in driver.find_element(By.ID, "panel").text)
+    image = page.find_element(By.CSS_SELECTOR, "#panel img")
+    WebDriverWait(page, 15).until(lambda _: int(image.get_property("naturalWidth")) > 0)
+    assert severe(page) == []
+
+
+def test_both_curves_of_diversity_are_there(page: webdriver.Chrome) -> None:
+    heights = []
+    for whose in ("front", "everything"):
+        Select(page.find_element(By.ID, "whose")).select_by_value(whose)
+        assert len(page.find_elements(By.CSS_SELECTOR, "#spread .scatterlayer .trace")) == 4
+        heights.append(page.execute_script("return Array.from(document.getElementById('spread').data[0].y)"))
+    assert heights[0] != heights[1] and all(0 < value < 1 for curve in heights for value in curve)
+    assert severe(page) == []
+
+
+def test_less_is_sorted_first_where_less_is_better(page: webdriver.Chrome) -> None:
+    heading = page.find_elements(By.CSS_SELECTOR, "#front-table th")[3]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", heading)
+    heading.click()
+    assert heading.text.startswith("sa") and heading.get_attribute("aria-sort") == "ascending"
+
+
 def test_clicking_a_heading_sorts_both_ways(page: webdriver.Chrome) -> None:
     column = "return [...document.querySelectorAll('#front-table tbody tr')].map(row => +row.cells[2].dataset.value)"
     heading = page.find_elements(By.CSS_SELECTOR, "#front-table th")[2]

@@ -10,7 +10,8 @@ import pytest
 
 from mogen.errors import RunError
 from mogen.report import write_report
-from mogen.report.page import embedded, verdict
+from mogen.report.folder import RunFolder, seconds
+from mogen.report.page import embedded, opening_pair, verdict
 
 EVIL = "<script>alert(1)</script>"
 
@@ -36,6 +37,36 @@ def test_page_holds_every_method_and_one_plotly(written_report: Path) -> None:
         assert f"</span>{name}</td>" in page
     assert page.count("* plotly.js v") == 1
     assert "graph_ga has the largest hypervolume, 0.3700; mogen reaches 0.3100 and comes 2nd of 4." in page
+    assert "The other baselines reach nsga2 0.2800 and random 0.2000." in page
+    assert "mogen had 230 different candidates measured by the objectives of demo set, of a budget of 240 " in page
+    assert "(9 were known already and cost nothing)" in page
+    assert "4f2a90c1d2e3" in page and "{&#39;name&#39;" not in page
+
+
+def test_page_states_its_size_and_stays_small(written_report: Path) -> None:
+    size = written_report.stat().st_size
+    assert size < 12e6
+    assert f"it holds {size / 1e6:.1f} MB." in written_report.read_text(encoding="utf-8")
+
+
+def test_seconds_of_a_method_are_its_own(run_folder: Path) -> None:
+    run = RunFolder.read(run_folder)
+    assert seconds(run.figures["mogen"]) == 42.5
+    assert (
+        seconds({"seconds": {"train": 3.0, "final": 1.0, "baselines": {"a": 9.0}, "report": 5.0, "total": 18.0}}) == 4
+    )
+    assert seconds({"seconds": 7.0}) == 7 and seconds({"seconds": {"total": 3.0}}) is None
+
+
+def test_the_page_opens_on_the_objectives_most_at_odds(run_folder: Path) -> None:
+    front = pd.read_csv(run_folder / "front.csv")
+    rising = [index / len(front) for index in range(len(front))]
+    for place, name in enumerate(axis.utility for axis in RunFolder.read(run_folder).axes):
+        front[name] = {1: rising, 3: rising[::-1]}.get(place, [0.5] * len(front))
+    front.to_csv(run_folder / "front.csv", index=False)
+    assert opening_pair(RunFolder.read(run_folder)) == [1, 3]
+    front.head(1).to_csv(run_folder / "front.csv", index=False)
+    assert opening_pair(RunFolder.read(run_folder)) == [0, 1]
 
 
 def test_embedded_json_cannot_end_its_script() -> None:
@@ -111,10 +142,21 @@ def test_keys_that_are_no_molecules_are_shown_as_text(run_folder: Path) -> None:
     front.to_csv(run_folder / "front.csv", index=False)
     page = write_report(run_folder).read_text(encoding="utf-8")
     assert "sequence 0 &lt;b&gt;" in page
-    assert "(0 drawn)" in page
+    assert "; 0 drawn" in page
 
 
 def test_drawings_stop_at_the_limit_and_say_so(written_report: Path) -> None:
     page = written_report.read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml;base64,") == 200
-    assert "for the first 200 members (200 drawn)" in page
+    assert page.count('src="data:image/svg+xml;base64,') == 200
+    assert "; 200 drawn (at most 200 are)" in page
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    shown = [len(method["drawing"]) for method in data["methods"]]
+    assert shown[0] == 0 and all(0 < count <= 60 for count in shown[1:])
+    assert all(drawing.startswith("data:image/svg+xml;base64,") for drawing in data["methods"][1]["drawing"])
+
+
+def test_other_candidates_have_no_diversity_section(run_folder: Path) -> None:
+    candidates = pd.read_parquet(run_folder / "candidates.parquet")
+    candidates["candidate"] = [f"no molecule {index}" for index in range(len(candidates))]
+    candidates.to_parquet(run_folder / "candidates.parquet", index=False)
+    assert 'id="spread"' not in write_report(run_folder).read_text(encoding="utf-8")
