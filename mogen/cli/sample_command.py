@@ -16,7 +16,7 @@ from mogen.errors import ConfigError, RunError
 def sample(
     source: str,
     *,
-    out: str,
+    out: str | None = None,
     preference: str | None = None,
     lattice: int | None = None,
     n: int | None = None,
@@ -24,31 +24,38 @@ def sample(
 ) -> None:
     """Write candidates made for a preference, or for all of a lattice in turn, as CSV.
 
-    From a run folder the candidates are also measured, and what they measure is written beside them.
+    From a run folder the candidates are also measured, and what they measure is written beside them. A model that knows
+    no objectives takes no preference.
 
     Args:
         source: a run folder, or the folder of a model
-        out: the CSV file to write
+        out: the CSV file to write (default: printed)
         preference: one number per objective, such as 0.5,0.3,0.2; scaled to sum 1
         lattice: the number of steps from 0 to 1 of a simplex lattice of preferences, instead of one preference
         n: how many candidates in all (default: 100 for a preference, one for every point of a lattice)
         seed: the seed of the random numbers
     """
-    if (preference is None) == (lattice is None):
-        both = "neither" if preference is None else "both"
-        raise ConfigError(f"expected either --preference 0.5,0.3,0.2 or --lattice 10, got {both}")
     if n is not None and n < 1:
         raise ConfigError(f"expected -n of at least 1, got {n}")
+    if preference is not None and lattice is not None:
+        raise ConfigError("expected either --preference 0.5,0.3,0.2 or --lattice 10, got both")
     model, run = find_model(Path(source))
+    is_plain = settings.read(model / "sampler.yaml").get("objectives") == 0
+    if not is_plain and preference is None and lattice is None:
+        raise ConfigError("expected either --preference 0.5,0.3,0.2 or --lattice 10, got neither")
+    if is_plain and (preference is not None or lattice is not None):
+        raise ConfigError(f"expected no preference for {source}, a model that knows no objectives, got one")
     plugins.check_rooms()
     sampler, m = load_model(model)
     objectives = objectives_of(config_of(run)) if run else None
-    rows = _rows(preference, lattice, objectives.m if objectives else m, n)
-    check_file(Path(out))
     import torch
 
+    known = objectives.m if objectives else m
+    rows = torch.zeros(n or 100, 0, dtype=torch.float64) if is_plain else _rows(preference, lattice, known, n)
+    if out is not None:
+        check_file(Path(out))
     samples = sampler.sample(rows.float(), generator=torch.Generator().manual_seed(seed))
-    _write(Path(out), samples, rows, objectives, run)
+    _write(out, samples, rows, objectives, run)
 
 
 def find_model(source: Path) -> tuple[Path, Path | None]:
@@ -130,7 +137,7 @@ def _weights(text: str, m: int | None) -> list[float]:
     return numbers
 
 
-def _write(out: Path, samples: Any, rows: Any, objectives: Any, run: Path | None) -> None:
+def _write(out: str | None, samples: Any, rows: Any, objectives: Any, run: Path | None) -> None:
     import pandas as pd
 
     names = objectives.names if objectives else [str(i) for i in range(rows.shape[1])]
@@ -140,6 +147,9 @@ def _write(out: Path, samples: Any, rows: Any, objectives: Any, run: Path | None
         found = _measure(objectives, run, samples)
         table |= {f"raw_{name}": found.raw[:, i].tolist() for i, name in enumerate(names)}
         table |= {f"utility_{name}": found.utility[:, i].tolist() for i, name in enumerate(names)}
+    if out is None:
+        print(pd.DataFrame(table).to_csv(index=False), end="")
+        return
     pd.DataFrame(table).to_csv(out, index=False)
     print(f"{len(samples)} candidates in {out}")
 

@@ -194,7 +194,7 @@ class VE(_Line):
 
 @final
 class Symmetric(SDE):
-    """A process of symmetric matrices with an empty diagonal: one normal number for every pair of nodes.
+    """A process of symmetric matrices (of numbers or vectors) with an empty diagonal: one draw for every pair of nodes.
 
     Args:
         sde: the process of every entry.
@@ -212,17 +212,23 @@ class Symmetric(SDE):
     def diffusion(self, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         return self.sde.diffusion(t)
 
-    def noise(self, x: Float[Tensor, "b v v"], *, generator: torch.Generator | None = None) -> Float[Tensor, "b v v"]:
+    def noise(
+        self, x: Float[Tensor, "b v v *d"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "b v v *d"]:
         return symmetrised(normal(x.shape, x, generator))
 
-    def prior(self, x: Float[Tensor, "b v v"], *, generator: torch.Generator | None = None) -> Float[Tensor, "b v v"]:
+    def prior(
+        self, x: Float[Tensor, "b v v *d"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "b v v *d"]:
         return symmetrised(self.sde.prior(x, generator=generator))
 
 
-def symmetrised(x: Float[Tensor, "b v v"]) -> Float[Tensor, "b v v"]:
-    """The strict upper triangle and its mirror image."""
-    upper = x.triu(1)
-    return upper + upper.mT
+def symmetrised(x: Float[Tensor, "b v v *d"]) -> Float[Tensor, "b v v *d"]:
+    """The strict upper triangle (of the second and third dimension) and its mirror image."""
+    v = x.shape[1]
+    above = torch.ones(v, v, dtype=torch.bool, device=x.device).triu(1).view(v, v, *[1] * (x.ndim - 3))
+    upper = x.masked_fill(~above, 0.0)
+    return upper + upper.transpose(1, 2)
 
 
 def normal(shape: torch.Size, like: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -2,15 +2,128 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mogen.dataset.molecules import encoded, load_graphs, split
+from mogen.dataset.published import load_published
+from mogen.domain.graph import QM9_ATOMS, ZINC_ATOMS
 from mogen.errors import DataError
+from samplers.diffusion import (
+    S4,
+    SDE,
+    VE,
+    VP,
+    EulerMaruyama,
+    Langevin,
+    PredictorCorrector,
+    ReverseDiffusion,
+    Solver,
+    SubVP,
+)
+from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.network import PublishedNetwork
+
+ATOMS = {"qm9": QM9_ATOMS, "zinc250k": ZINC_ATOMS}
+"""the published data sets of molecules, and their atoms in the order of the features"""
+
+
+def published_solver(data: str, is_second: bool = False) -> Solver:
+    """The sampler a data set was published with (Jo et al. 2022, appendix C); norms are averages over a batch."""
+    if data == "ego_small":
+        return EulerMaruyama()
+    if data == "enzymes":
+        return S4(Langevin(0.15, 0.7, norms="batch"))
+    snr, scale = {
+        "community_small": (0.05, 0.7),
+        "grid": (0.1, 0.7),
+        "qm9": (0.2, 0.7),
+        "zinc250k": (0.2, 0.8 if is_second else 0.9),
+    }.get(data, (0.2, 0.7))
+    predictor = EulerMaruyama() if data == "community_small" else ReverseDiffusion()
+    return PredictorCorrector(predictor, Langevin(snr, scale, norms="batch"))
+
+
+def published_sde(facts: Mapping[str, Any]) -> SDE:
+    """The process of one field in a published config; its prior is standard normal, whatever the process."""
+    low, high = float(facts["beta_min"]), float(facts["beta_max"])
+    kind = str(facts["type"]).lower()
+    if kind == "ve":
+        return VE(low, high, spread=1.0)
+    if kind not in ("vp", "subvp"):
+        raise DataError(f"expected the SDE VP, VE or subVP in a GDSS checkpoint, got {facts['type']!r}")
+    return VP(low, high) if kind == "vp" else SubVP(low, high)
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """params_x, params_adj, config and weights (`x/...`, `adj/...`) of a published .pth file, or .npz with .json."""
+    content = load_published(file)
+    if file.suffix == ".npz":
+        beside = file.with_suffix(".json")
+        try:
+            facts = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"expected the config of {file} in {beside}, got {error}") from error
+        return {**facts, "state": content}
+    found = content if isinstance(content, dict) else {}
+    config = found.get("model_config", found.get("config"))
+    missing = [key for key in ("params_x", "params_adj", "x_state_dict", "adj_state_dict") if key not in found]
+    if missing or not isinstance(config, dict):
+        named = ", ".join([*missing, *([] if isinstance(config, dict) else ["model_config"])])
+        raise DataError(f"expected a GDSS checkpoint in {file}, got a file without {named}")
+    state = {f"{part}/{key}": value for part in ("x", "adj") for key, value in found[f"{part}_state_dict"].items()}
+    averages = {part: found[f"ema_{part}"] for part in ("x", "adj") if f"ema_{part}" in found}
+    return {**{key: found[key] for key in ("params_x", "params_adj")}, "config": config, "state": state, **averages}
+
+
+def averaged(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights with their exponential moving average put in, parameter by parameter."""
+    state = dict(content["state"])
+    for part in ("x", "adj"):
+        names = [name for name in state if name.startswith(f"{part}/")]
+        average = content.get(part)
+        shadow: Sequence[Tensor] = average.get("shadow_params", ()) if isinstance(average, dict) else ()
+        if len(shadow) != len(names):
+            raise DataError(f"expected {len(names)} averaged weights of the {part} network, got {len(shadow)}")
+        state |= dict(zip(names, shadow, strict=True))
+    return state
+
+
+def published_model(file: Path, data: str | None = None, is_averaged: bool = False) -> tuple[GraphModel, Solver, str]:
+    """The model of a published checkpoint, the solver it was published with, and the name of its data set."""
+    content = read_checkpoint(file)
+    try:
+        config = content["config"]
+        name = str(config["data"]["data"]).lower()
+        options = network_options(content["params_x"], content["params_adj"])
+        sde_x, sde_adj = (published_sde(config["sde"][part]) for part in ("x", "adj"))
+        nodes = int(config["data"]["max_node_num"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"expected the config of a GDSS model in {file}, got one without {error}") from error
+    network = PublishedNetwork(**options)
+    load_state(network, averaged(content) if is_averaged else content["state"])
+    types = ATOMS.get(name, ())
+    kind = GraphKind(types, options["features"], nodes, training_sizes(data or name, types, nodes))
+    is_second = options["x"]["kind"] == "attention"
+    return GraphModel(network, kind, sde_x, sde_adj, "published").eval(), published_solver(name, is_second), name
+
+
+def training_sizes(data: str, types: Sequence[str], nodes: int) -> tuple[int, ...]:
+    """How many training graphs have 0, 1, ..., `nodes` nodes; a single node is not counted, as published."""
+    if types:
+        sizes = encoded(split(data).train, types, nodes).graphs.sizes
+    else:
+        graphs = load_graphs(data)
+        sizes = torch.tensor([graph.nodes for graph in graphs[len(graphs) // 5 :]])
+    counts = torch.bincount(sizes, minlength=nodes + 1)
+    counts[:2] = 0
+    return tuple(counts.tolist())
 
 
 def network_options(params_x: Mapping[str, Any], params_adj: Mapping[str, Any]) -> dict[str, Any]:

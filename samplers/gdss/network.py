@@ -197,6 +197,7 @@ class PublishedNetwork(nn.Module):
 
     def __init__(self, features: int, x: Mapping[str, Any] | None = None, adj: Mapping[str, Any] | None = None) -> None:
         super().__init__()
+        self.options = {"features": features, "x": dict(x or {}), "adj": dict(adj or {})}
         options = dict(x or {})
         kind = {"convolution": ScoreNetworkX, "attention": ScoreNetworkXAttention}[options.pop("kind", "convolution")]
         self.x = kind(features, **options)

@@ -1,0 +1,204 @@
+"""A network, its process and what its graphs are: everything that draws graphs from noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, final
+
+import torch
+import yaml
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mogen.domain.graph import Graph, GraphBatch, MolecularGraphs, quantise_graphs, quantise_molecules
+from mogen.errors import ConfigError, RunError
+from samplers.diffusion import SDE, VE, Fields, Guidance, ProductSDE, Solver, Symmetric, integrate
+from samplers.diffusion.saved import described, rebuilt
+from samplers.diffusion.sde import over
+
+Prediction = Literal["published", "noise", "data"]
+
+
+@dataclass(frozen=True)
+class GraphKind:
+    """What the graphs of a model are.
+
+    `types` are the atoms of molecules, or empty for plain graphs whose `features` are one-hot degrees. With `encoding`
+    "order" an edge is one number (bond order, or 1); with "classes" it is a one-hot vector of `edge_classes`.
+    `sizes[k]` counts the training graphs of k nodes.
+    """
+
+    types: tuple[str, ...]
+    features: int
+    max_nodes: int
+    sizes: tuple[int, ...]
+    encoding: Literal["order", "classes"] = "order"
+
+    @property
+    def edge_classes(self) -> int:
+        """Kinds of edges, no edge included."""
+        return 4 if self.types else 2
+
+    def draw_sizes(self, n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
+        """Numbers of nodes with the frequencies of the training data."""
+        weight = torch.tensor(self.sizes, dtype=torch.float64)
+        return torch.multinomial(weight, n, replacement=True, generator=generator)
+
+    def fields(self, graphs: GraphBatch) -> Fields:
+        """Clean fields of dense graphs whose edges are numbers."""
+        adj = graphs.adj
+        if self.encoding == "classes":
+            adj = torch.nn.functional.one_hot(adj.long(), self.edge_classes).to(adj.dtype)
+            adj = adj * pair_mask(graphs.mask).unsqueeze(-1)
+        return {"x": graphs.x, "adj": adj, "mask": graphs.mask}
+
+    def blank(self, sizes: Int[Tensor, " n"], dtype: torch.dtype = torch.float32) -> Fields:
+        """Empty fields for graphs of given sizes, no wider than the largest needs."""
+        v = max(int(sizes.max()), 2)
+        mask = (torch.arange(v, device=sizes.device) < sizes.unsqueeze(1)).to(dtype)
+        shape = (len(sizes), v, v, self.edge_classes) if self.encoding == "classes" else (len(sizes), v, v)
+        return {"x": mask.new_zeros(len(sizes), v, self.features), "adj": mask.new_zeros(shape), "mask": mask}
+
+    def decode(self, fields: Fields) -> MolecularGraphs | list[Graph]:
+        """What clean fields are: molecules as integers, or plain graphs."""
+        x, adj = fields["x"], fields["adj"]
+        if self.encoding == "classes":
+            exists = fields["mask"].unsqueeze(-1)
+            adj = adj.argmax(-1).to(x.dtype) * pair_mask(fields["mask"])
+            x = torch.nn.functional.one_hot(x.argmax(-1), self.features).to(x.dtype) * exists
+        return quantise_molecules(x, adj) if self.types else quantise_graphs(adj)
+
+
+def pair_mask(mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v v"]:
+    """1 for pairs of different nodes that both exist."""
+    pairs = mask.unsqueeze(1) * mask.unsqueeze(2)
+    return pairs * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
+
+
+def graph_mask(fields: Fields) -> Fields:
+    """What exists of nodes and edges; `fixed_x` and `fixed_adj` (1: keep as it is) may stand among the fields."""
+    mask = {"x": fields["mask"].unsqueeze(-1), "adj": pair_mask(fields["mask"])}
+    if fields["adj"].ndim == 4:
+        mask["adj"] = mask["adj"].unsqueeze(-1)
+    for name in mask:
+        if f"fixed_{name}" in fields:
+            mask[name] = mask[name] * (1 - fields[f"fixed_{name}"])
+    return mask
+
+
+def graph_process(x: SDE, adj: SDE) -> ProductSDE:
+    """Independent noise on nodes and edges, symmetric and only where nodes exist."""
+    return ProductSDE({"x": x, "adj": adj if isinstance(adj, Symmetric) else Symmetric(adj)}, graph_mask)
+
+
+@final
+class GraphModel(nn.Module):
+    """A score for noisy graphs.
+
+    Args:
+        network: (fields, t) -> one tensor per field.
+        kind: what the graphs are.
+        sde_x: the process of node features.
+        sde_adj: the process of edges.
+        prediction: what the network says. `published`: the score itself under VE, minus std times the score under VP
+            (Jo et al. 2022); `noise`: minus std times the score; `data`: the expected clean graph.
+    """
+
+    def __init__(
+        self, network: nn.Module, kind: GraphKind, sde_x: SDE, sde_adj: SDE, prediction: Prediction = "data"
+    ) -> None:
+        super().__init__()
+        if prediction not in ("published", "noise", "data"):
+            raise ConfigError(f"expected prediction published, noise or data, got {prediction!r}")
+        self.network, self.kind, self.prediction = network, kind, prediction
+        self.sde_x, self.sde_adj = sde_x, sde_adj
+        self.process = graph_process(sde_x, sde_adj)
+        self.evaluations = 0
+
+    def score(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
+        """The gradient of the log-density of noisy graphs."""
+        self.evaluations += 1
+        said = self.network(fields, t)
+        made = {}
+        for name, sde in (("x", self.sde_x), ("adj", self.sde_adj)):
+            scale, std = (over(part, said[name]) for part in sde.marginal(t))
+            if self.prediction == "data":
+                made[name] = (scale * said[name] - fields[name]) / std**2
+            elif self.prediction == "published" and isinstance(sde, VE):
+                made[name] = said[name]
+            else:
+                made[name] = -said[name] / std
+        return self.process.masked(fields, made)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        sizes: Int[Tensor, " n"],
+        solver: Solver,
+        grid: Float[Tensor, " s"],
+        *,
+        batch: int = 512,
+        guidance: Guidance | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Fields]:
+        """Clean fields of graphs of these sizes, in batches of similar sizes; `index` says which row each is."""
+        order = sizes.argsort(stable=True)
+        device = next(self.parameters()).device
+        made = []
+        for rows in order.split(batch):
+            fields = {**self.kind.blank(sizes[rows].to(device)), "index": rows.to(device)}
+            noise = self.process.prior(fields, generator=generator)
+            made.append(
+                integrate(self.process, self.score, solver, noise, grid, guidance=guidance, generator=generator)
+            )
+        return made
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the weights."""
+        return {
+            "network": described(self.network),
+            "kind": {**asdict(self.kind), "types": list(self.kind.types), "sizes": list(self.kind.sizes)},
+            "sde_x": described(self.sde_x),
+            "sde_adj": described(self.sde_adj),
+            "prediction": self.prediction,
+        }
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Writes the weights and returns the facts that `load` needs beside them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        save_file(state, folder / "weights.safetensors")
+        return self.facts()
+
+    @classmethod
+    def load(cls, folder: Path, facts: Mapping[str, Any]) -> Self:
+        """The model whose weights lie in a folder."""
+        self = cls.build(facts)
+        try:
+            self.network.load_state_dict(load_file(folder / "weights.safetensors"))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(f"expected the weights of a graph model in {folder}, got {reason}") from error
+        return self.eval()
+
+    @classmethod
+    def build(cls, facts: Mapping[str, Any]) -> Self:
+        """The model with new weights."""
+        kind = dict(facts["kind"])
+        made = GraphKind(**{**kind, "types": tuple(kind["types"]), "sizes": tuple(kind["sizes"])})
+        parts = {name: rebuilt(facts[name]) for name in ("network", "sde_x", "sde_adj")}
+        return cls(**parts, kind=made, prediction=facts["prediction"])
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The facts in the sampler.yaml of a folder."""
+    path = folder / "sampler.yaml"
+    if not path.is_file():
+        raise RunError(f"expected a saved model with a sampler.yaml, got nothing of the kind in {folder}")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or "model" not in content:
+        raise RunError(f"expected a graph diffusion model in {folder}, got a sampler.yaml of something else")
+    return content
