@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 import torch
@@ -12,19 +12,31 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.domain.molecule import Molecule
-from mogen.errors import CandidateError
-from samplers.baseline.search import Search, express, start_genomes
+from mogen.errors import CandidateError, ConfigError
+from samplers.baseline.search import Answer, Proposal, Search, any_candidate, express, start_genomes
 
 
 @final
-class GraphGA(Search):
+class GraphGA(Search[Molecule]):
     """Crossover and mutation of molecular graphs by `mol_ga`, survival by Pareto rank, then crowding distance.
 
     It starts from the same molecules as the other baselines. 10 % of the offspring are mutations alone (the package's
     default).
     """
 
-    def search(self, generator: torch.Generator, m: int) -> Generator[list, Any, None]:
+    @classmethod
+    def beside(cls, sampler: Any) -> Self:
+        """The baseline over the environment of another sampler; raises `ConfigError` where that makes no molecules."""
+        made = any_candidate(sampler.environment)
+        if not isinstance(made, Molecule):
+            raise ConfigError(
+                f"expected an environment of molecules for the baseline Graph-GA, which changes molecular graphs, got "
+                f"{type(sampler.environment).__name__}, which makes a {type(made).__name__}: name others, such as "
+                "random and nsga2"
+            )
+        return cls(sampler.environment)
+
+    def search(self, generator: torch.Generator, m: int) -> Generator[Proposal[Molecule], Answer, None]:
         from mol_ga.graph_ga.gen_candidates import graph_ga_blended_generation
 
         start = express(self.environment, start_genomes(self.environment, self.population, generator))
@@ -33,7 +45,7 @@ class GraphGA(Search):
         fitness = torch.zeros(0, m)
         children = list(dict.fromkeys(self.environment.decode(start)))
         while True:
-            utility, is_valid = yield children
+            utility, is_valid = yield Proposal(children)
             people += [child for child, valid in zip(children, is_valid, strict=True) if valid]
             fitness = torch.cat([fitness.to(utility), utility[is_valid]])
             kept = survivors(fitness, self.population)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, final
+from typing import Generic, final
 
 import torch
 
-from samplers.baseline.search import Search, express, start_genomes
+from mogen.types import C
+from samplers.baseline.search import Answer, Proposal, Search, express, start_genomes
 
 
 @final
-class RandomPolicy(Search):
-    """Every allowed option of every choice is equally likely."""
+class RandomPolicy(Search[C], Generic[C]):
+    """Random candidates: every allowed option of every choice is equally likely."""
 
-    def search(self, generator: torch.Generator, m: int) -> Generator[list, Any, None]:
+    def search(self, generator: torch.Generator, m: int) -> Generator[Proposal[C], Answer, None]:
         while True:
             genomes = start_genomes(self.environment, self.population, generator)
-            yield self.environment.decode(express(self.environment, genomes))
+            yield Proposal(self.environment.decode(express(self.environment, genomes)))
