@@ -1,6 +1,7 @@
-"""One thread for torch, and a count of what was skipped."""
+"""One thread for torch, types checked at run time on demand, and a count of what was skipped."""
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -8,6 +9,34 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+TYPED = ("mogen", "objectives", "samplers")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--typecheck", action="store_true", help="check the types and shapes of every call (beartype)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "wrong_types: passes wrong types or shapes on purpose, so none are checked")
+    if config.getoption("--typecheck"):
+        from jaxtyping import install_import_hook
+
+        install_import_hook(TYPED, "type_checker.checked")
+
+
+@pytest.fixture(autouse=True)
+def _types_as_the_test_wants(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Checks no types in tests of what happens to wrong ones."""
+    is_off = request.node.get_closest_marker("wrong_types") is not None
+    if not (is_off and request.config.getoption("--typecheck")):
+        yield
+        return
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

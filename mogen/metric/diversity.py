@@ -7,7 +7,7 @@ something only beside quality: random candidates are the most diverse of all.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from mogen.errors import ShapeError
@@ -65,7 +65,7 @@ def vendi_of_features(features: Float[Tensor, "n d"]) -> float:
     return _effective(rows.T @ rows / n if n > d else rows @ rows.T / n)
 
 
-def top_k_diversity(similarity: Float[Tensor, "n n"], score: Float[Tensor, " n"], k: int = 100) -> float:
+def top_k_diversity(similarity: Float[Tensor, "n n"], score: Real[Tensor, " n"], k: int = 100) -> float:
     """1 - mean similarity of different pairs among the k best (all, where there are fewer; ties by order).
 
     The diagonal is left out; fewer than two candidates have no diversity, 0.0.
@@ -77,7 +77,7 @@ def top_k_diversity(similarity: Float[Tensor, "n n"], score: Float[Tensor, " n"]
     return float(1 - (chosen.sum() - chosen.diagonal().sum()) / pairs) if pairs else 0.0
 
 
-def top_k(score: Float[Tensor, " n"], k: int) -> Tensor:
+def top_k(score: Real[Tensor, " n"], k: int) -> Tensor:
     """Positions of the k highest scores, best first; equal ones in the order given, NaN last."""
     filled = score.double().nan_to_num(nan=float("-inf"))
     return torch.sort(filled, descending=True, stable=True).indices[: max(k, 0)]

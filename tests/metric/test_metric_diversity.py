@@ -77,6 +77,7 @@ def test_entropy_checked_with_a_pencil():
     assert pc_entropy(utility, reference) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
 
 
+@pytest.mark.wrong_types
 def test_what_has_no_pairs_or_directions_is_refused():
     with pytest.raises(ShapeError, match="one row and one column"):
         intdiv(torch.zeros(2, 3))

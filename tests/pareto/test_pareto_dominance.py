@@ -44,6 +44,7 @@ def test_no_candidates_give_no_front():
     assert is_non_dominated(torch.zeros(0, 3)).shape == (0,)
 
 
+@pytest.mark.wrong_types
 def test_utilities_that_are_no_matrix_are_refused():
     with pytest.raises(ShapeError, match="n x m"):
         is_non_dominated(torch.zeros(3))

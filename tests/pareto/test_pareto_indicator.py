@@ -66,6 +66,7 @@ def test_no_candidates_count_as_the_origin_and_nan_rows_as_none():
             assert figure(empty, truth) == figure(origin, truth)
 
 
+@pytest.mark.wrong_types
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ShapeError, match="at least 1 x 2"):
         igd(torch.zeros(1, 2), torch.zeros(0, 2))
