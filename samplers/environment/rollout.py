@@ -24,10 +24,17 @@ class Trajectories(Generic[S]):
     log_backward: Float[Tensor, "n l"]
     """log-probability of each step under the uniform backward policy; padding has 0"""
     log_symmetry: Float[Tensor, " n"]
+    moves: Bool[Tensor, "n l"] | None = None
+    """False for padding; None where nobody looked"""
 
     @property
     def final(self) -> S:
         return self.states[-1]
+
+    @property
+    def is_step(self) -> Bool[Tensor, "n l"]:
+        """True where a step is no padding."""
+        return torch.ones_like(self.log_backward, dtype=torch.bool) if self.moves is None else self.moves
 
 
 class Actor(Protocol):
@@ -61,10 +68,17 @@ def masked(logits: Float[Tensor, "*n a"], allowed: Bool[Tensor, "*n a"]) -> Floa
     return logits.masked_fill(~allowed, -1e9)
 
 
-def draw(logits: Float[Tensor, "n a"], *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
-    """One option a row, with probability softmax(logits) (Gumbel maximum)."""
-    noise = torch.empty_like(logits).exponential_(generator=generator)
-    return (logits - noise.clamp(min=1e-20).log()).argmax(-1)
+BLOCK = 4_000_000
+"""random numbers drawn at a time, at most"""
+
+
+def local(generator: torch.Generator | None, device: torch.device | str) -> torch.Generator | None:
+    """A generator on a device: the given one, or one seeded from it where it lives elsewhere."""
+    device = torch.device(device)
+    if generator is None or generator.device.type == device.type:
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return torch.Generator(device).manual_seed(seed)
 
 
 @torch.no_grad()
@@ -75,50 +89,77 @@ def rollout(
     *,
     epsilon: float = 0.0,
     begun: tuple[Int[Tensor, "n l k"], Int[Tensor, " n"]] | None = None,
+    ends_early: bool = False,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Trajectories[S]:
     """n trajectories; with probability `epsilon` a step is uniform over the allowed options instead.
 
-    With `begun` (actions, and how many of them are kept), trajectories go on from the beginnings of known ones.
+    Options are drawn by the Gumbel maximum: argmax of logits + noise. With `begun` (actions, and how many of them are
+    kept), trajectories go on from the beginnings of known ones. With `ends_early`, padding that all have in common is
+    left out (looked for on the CPU only, where looking is free).
     """
+    generator, looks = local(generator, device), ends_early and torch.device(device).type == "cpu"
     state = environment.initial(n, device=device)
-    states, actions, masks, log_backward = [state], [], [], []
+    states, actions, masks = [state], [], []
     memory = actor.begin(state)
-    for step in range(environment.max_steps):
-        explores = torch.rand(n, generator=generator, device=device) < epsilon
-        action = torch.zeros(n, 0, dtype=torch.long, device=device)
+    sizes, steps = environment.sizes, environment.max_steps
+    block = max(1, min(steps, BLOCK // max(1, n * sum(sizes))))
+    for step in range(steps):
+        if looks and step and bool(environment.is_terminal(state).all()):
+            break
+        if step % block == 0:
+            shape = (min(block, steps - step), n, sum(sizes))
+            noise = torch.empty(shape, device=device).exponential_(generator=generator).clamp_(min=1e-20).log_()
+            if epsilon > 0:
+                explores = torch.rand(*shape[:2], 1, generator=generator, device=device) < epsilon
+        action, at = torch.zeros(n, 0, dtype=torch.long, device=device), 0
         step_masks = []
-        for _choice in environment.sizes:
+        for choice, size in enumerate(sizes):
             allowed = environment.allowed(state, action)
-            logits = actor.logits(memory, state, action).masked_fill(explores[:, None], 0.0)
-            option = draw(masked(logits, allowed), generator=generator)
+            logits = actor.logits(memory, state, action)
+            if epsilon > 0:
+                logits = logits.masked_fill(explores[step % block], 0.0)
+            option = (masked(logits, allowed) - noise[step % block, :, at : at + size]).argmax(-1, keepdim=True)
             if begun is not None:
-                option = torch.where(step < begun[1], begun[0][:, step, action.shape[1]], option)
-            action = torch.cat([action, option[:, None]], 1)
+                option = torch.where((step < begun[1])[:, None], begun[0][:, step, choice, None], option)
+            action = option if choice == 0 else torch.cat([action, option], 1)
+            at += size
             step_masks.append(allowed)
-        next_state = environment.step(state, action)
-        memory = actor.observe(memory, action, next_state)
-        log_backward.append(log_uniform_backward(environment, state, action, next_state))
+        state = environment.step(state, action)
+        memory = actor.observe(memory, action, state)
         actions.append(action)
         masks.append(step_masks)
-        states.append(next_state)
-        state = next_state
+        states.append(state)
+    options = tuple(torch.stack(part, 1) for part in zip(*masks, strict=True))
+    return _told(environment, torch.stack(actions, 1), options, states, environment.log_symmetry(state))
+
+
+def stacked(states: list[S]) -> S:
+    """Batches of states one after another, as one."""
+    fields = vars(states[0])
+    return type(states[0])(**{name: torch.cat([vars(state)[name] for state in states]) for name in fields})
+
+
+def _told(
+    environment: Environment[S, Any],
+    actions: Int[Tensor, "n l k"],
+    allowed: tuple[Bool[Tensor, "n l a"], ...],
+    states: list[S],
+    log_symmetry: Float[Tensor, " n"],
+) -> Trajectories[S]:
+    """Trajectories with the log-probabilities -log(number of backward actions) of all their steps."""
+    n, steps = actions.shape[:2]
+    moves = ~environment.is_terminal(stacked(states[:-1])).view(steps, n).T
+    options = environment.backward_allowed(stacked(states[1:])).sum(-1).clamp(min=1).view(steps, n).T
     return Trajectories(
-        actions=torch.stack(actions, 1),
-        allowed=tuple(torch.stack(choice, 1) for choice in zip(*masks, strict=True)),
+        actions=actions,
+        allowed=allowed,
         states=states,
-        log_backward=torch.stack(log_backward, 1),
-        log_symmetry=environment.log_symmetry(state).to(device=device, dtype=torch.float32),
+        log_backward=torch.where(moves, -options.float().log(), 0.0),
+        log_symmetry=log_symmetry.to(device=actions.device, dtype=torch.float32),
+        moves=moves,
     )
-
-
-def log_uniform_backward(
-    environment: Environment[S, Any], state: S, action: Int[Tensor, "n k"], next_state: S
-) -> Float[Tensor, " n"]:
-    """-log(number of backward actions of the next state); 0 for padding."""
-    options = environment.backward_allowed(next_state).sum(-1).clamp(min=1)
-    return torch.where(environment.is_terminal(state), 0.0, -options.float().log())
 
 
 @torch.no_grad()
@@ -128,24 +169,36 @@ def retrace(
     log_symmetry: Float[Tensor, " n"] | None = None,
 ) -> Trajectories[S]:
     """The trajectories that known actions describe; `log_symmetry` spares its computation where it is known."""
-    state = environment.initial(len(actions), device=actions.device)
-    states, masks, log_backward = [state], [], []
-    for step in range(actions.shape[1]):
-        action = actions[:, step]
-        masks.append([environment.allowed(state, action[:, :i]) for i in range(action.shape[1])])
-        next_state = environment.step(state, action)
-        log_backward.append(log_uniform_backward(environment, state, action, next_state))
-        states.append(next_state)
-        state = next_state
+    n, steps, choices = actions.shape
+    state = environment.initial(n, device=actions.device)
+    states = [state]
+    for action in actions.unbind(1):
+        state = environment.step(state, action)
+        states.append(state)
+    before, flat = stacked(states[:-1]), actions.transpose(0, 1).flatten(0, 1)
+    masks = [environment.allowed(before, flat[:, :choice]) for choice in range(choices)]
+    allowed = tuple(mask.view(steps, n, -1).transpose(0, 1) for mask in masks)
     if log_symmetry is None:
         log_symmetry = environment.log_symmetry(state)
-    return Trajectories(
-        actions=actions,
-        allowed=tuple(torch.stack(choice, 1) for choice in zip(*masks, strict=True)),
-        states=states,
-        log_backward=torch.stack(log_backward, 1),
-        log_symmetry=log_symmetry.to(device=actions.device, dtype=torch.float32),
-    )
+    return _told(environment, actions, allowed, states, log_symmetry)
+
+
+def padding(environment: Environment[S, Any], final: S) -> Int[Tensor, "n k"]:
+    """The one action of terminal states."""
+    action = torch.zeros(len(environment.is_terminal(final)), 0, dtype=torch.long)
+    action = action.to(environment.is_terminal(final).device)
+    for _choice in environment.sizes:
+        option = environment.allowed(final, action).int().argmax(-1, keepdim=True)
+        action = torch.cat([action, option], 1)
+    return action
+
+
+def padded(environment: Environment[S, Any], actions: Int[Tensor, "n l k"], final: S) -> Int[Tensor, "n m k"]:
+    """The actions of whole paths, with padding up to the most steps there can be."""
+    missing = environment.max_steps - actions.shape[1]
+    if missing == 0:
+        return actions
+    return torch.cat([actions, padding(environment, final)[:, None].expand(-1, missing, -1)], 1)
 
 
 def last_state(environment: Environment[S, Any], actions: Int[Tensor, "n l k"]) -> S:

@@ -1,10 +1,11 @@
-"""Conditional trajectory balance as a Lightning module: wiring, optimiser, logging, and nothing else."""
+"""A conditional GFlowNet as a Lightning module: wiring, optimiser, logging, and nothing else."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import lightning
@@ -12,23 +13,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogen.errors import BudgetExhausted
+from mogen.errors import BudgetExhausted, ConfigError
 from mogen.objective import Evaluation, Measure
 from mogen.preference import PreferenceDistribution
 from mogen.training import frozen_copy, update_average
 from samplers.environment.environment import Environment
-from samplers.environment.rollout import Trajectories, rollout
-from samplers.gflownet.condition import Condition, InverseTemperature, encode
+from samplers.environment.rollout import Trajectories, padded, retrace, rollout
+from samplers.gflownet.condition import Asking, Condition, InverseTemperature
 from samplers.gflownet.loss import TrajectoryLoss
-from samplers.gflownet.policy import LogPartition, Policy, PolicyActor, path_log_probs
+from samplers.gflownet.policy import LogPartition, PathLogProbs, Policy, PolicyActor, path_log_probs
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.reward import Reward
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trajectories with what was asked for and what they are worth."""
+
+    condition: Condition
+    trajectories: Trajectories
+    utility: Float[Tensor, "n m"]
+    log_reward: Float[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.log_reward)
 
 
 class GFlowNetModule(lightning.LightningModule):
     """Roll out under the averaged policy, measure, and balance every trajectory against its own reward.
 
-    Each step draws one preference and one beta per trajectory. Replayed trajectories join under fresh preferences.
+    Each step draws one request (a preference or a goal, and one beta) per trajectory, or per group of them where the
+    loss compares trajectories. Replayed trajectories join under fresh requests or their own.
     """
 
     is_calibrated: Tensor
@@ -43,6 +58,7 @@ class GFlowNetModule(lightning.LightningModule):
         preference: PreferenceDistribution,
         beta: InverseTemperature,
         replay: Replay | None,
+        asking: Asking,
         *,
         m: int,
         bins: int,
@@ -55,11 +71,13 @@ class GFlowNetModule(lightning.LightningModule):
         weight_decay: float,
         decay_steps: float,
         clip: float,
+        steps: int = 1,
     ) -> None:
         super().__init__()
         self.environment, self.policy, self.log_partition = environment, policy, log_partition
         self.sampling_policy = frozen_copy(policy)
         self.reward, self.loss, self.preference, self.beta, self.replay = reward, loss, preference, beta, replay
+        self.asking, self.steps = asking, steps
         self.m, self.bins, self.batch, self.updates = m, bins, batch, updates
         self.epsilon, self.average = epsilon, average
         self.rates, self.weight_decay, self.decay_steps = (learning_rate, partition_rate), weight_decay, decay_steps
@@ -68,16 +86,21 @@ class GFlowNetModule(lightning.LightningModule):
         self.generator: torch.Generator = torch.Generator()
         self.seconds: dict[str, float] = defaultdict(float)
         self.trajectories_seen = 0
+        self.log_every = 1
         self.register_buffer("is_calibrated", torch.tensor(False))
 
     def conditions(self, n: int) -> Condition:
-        """Fresh requests from the training distributions."""
-        preference = self.preference.sample(n, self.m, generator=self.generator).float()
-        return Condition(preference, self.beta.sample(n, generator=self.generator))
+        """Fresh requests from the training distributions, every one for a whole group."""
+        group = self.loss.group
+        if n % group:
+            raise ConfigError(f"expected a number of trajectories that {group} divides, got {n}")
+        asked = self.asking.draw(self.preference, n // group, self.m, generator=self.generator)
+        condition = Condition(asked, self.beta.sample(n // group, generator=self.generator))
+        return condition if group == 1 else condition.repeated(group)
 
     def encoded(self, condition: Condition) -> Float[Tensor, "n d"]:
         """What the networks are told."""
-        return encode(condition, bins=self.bins, highest=self.beta.highest).to(self.device)
+        return self.asking.encode(condition, bins=self.bins, highest=self.beta.highest).to(self.device)
 
     def roll(self, condition: Condition, epsilon: float, begun: tuple[Tensor, Tensor] | None = None) -> Trajectories:
         """Trajectories of the averaged policy."""
@@ -88,6 +111,7 @@ class GFlowNetModule(lightning.LightningModule):
             len(condition),
             epsilon=epsilon,
             begun=begun,
+            ends_early=True,
             generator=self.generator,
             device=self.device,
         )
@@ -100,8 +124,7 @@ class GFlowNetModule(lightning.LightningModule):
         n = len(condition)
         old = replay.draw(condition, self.reward, sharpness=replay.rebuilt_sharpness, generator=self.generator)
         retold = old.retold(self.environment, generator=self.generator)
-        length = torch.stack([~self.environment.is_terminal(state) for state in retold.states[:-1]]).sum(0)
-        kept = (torch.rand(n, generator=self.generator) * length).long()
+        kept = (torch.rand(n, generator=self.generator) * retold.is_step.sum(1)).long()
         is_rebuilt = torch.rand(n, generator=self.generator) < replay.rebuilt
         return retold.actions.to(self.device), torch.where(is_rebuilt, kept, 0).to(self.device)
 
@@ -127,57 +150,98 @@ class GFlowNetModule(lightning.LightningModule):
         self.trajectories_seen += len(candidates)
         return self._balance(condition, trajectories, evaluation)
 
+    def progress(self) -> float:
+        """The share of training that is done: of the steps, or of the budget where that is more."""
+        asked, budget = getattr(self.measure, "asked", 0), getattr(self.measure, "budget", 0)
+        return max(self.global_step / self.steps, asked / budget if budget else 0.0)
+
     def _recall(self, replay: Replay) -> Tensor:
         """A step on old trajectories alone: nothing is asked."""
         started = time.perf_counter()
-        condition = self.conditions(max(1, int(replay.share * self.batch)))
-        trajectories, log_reward = self.remembered(replay, condition)
-        told = self.encoded(condition)
-        path = path_log_probs(self.environment, self.policy, trajectories, told)
-        loss = self.loss(path, self.log_partition(told), log_reward)
+        batch = self.remembered(replay, max(self.loss.group, int(replay.share * self.batch)))
+        _, _, loss = self._loss(batch)
         self._started_update = self._lap("loss", started)
-        self.log("replay_loss", loss.detach())
+        if self._is_logging():
+            self.log("replay_loss", loss.detach())
         return loss
 
-    def remembered(self, replay: Replay, condition: Condition) -> tuple[Trajectories, Tensor]:
-        """One replayed trajectory per condition, by a new path, and its log R."""
-        old = replay.draw(condition, self.reward, generator=self.generator)
+    def remembered(self, replay: Replay, n: int) -> Batch:
+        """Replayed trajectories, each by a new path, under fresh requests, their own, or those they answer."""
+        n = n // self.loss.group * self.loss.group
+        if replay.condition == "own":
+            old = replay.draw_own(n, self.reward, generator=self.generator)
+            condition = old.condition
+        else:
+            condition = self.conditions(n)
+            old = replay.draw(condition, self.reward, generator=self.generator)
+        condition = self.asking.relabelled(condition, old.utility, replay.hindsight, generator=self.generator)
         everything = torch.ones(len(condition), dtype=torch.bool)
         log_reward = self.reward.of_utility(old.utility, everything, condition)
-        return old.retold(self.environment, generator=self.generator), log_reward
+        retold = old.retold(self.environment, generator=self.generator, device=self.device)
+        return Batch(condition, retold, old.utility, log_reward.to(self.device))
 
-    def _balance(self, condition: Condition, trajectories: Trajectories, evaluation: Evaluation) -> Tensor:
-        started = time.perf_counter()
-        log_reward = self.reward(evaluation, condition)
-        new = trajectories
-        if self.replay is not None:
-            if self.replay.is_ready:
-                again = self.conditions(int(self.replay.share * self.batch))
-                old, old_reward = self.remembered(self.replay, again)
-                trajectories, log_reward = _joined(trajectories, old), torch.cat([log_reward, old_reward])
-                condition = Condition.concatenate([condition, again])
-            self.replay.add(new, evaluation.utility, evaluation.is_valid)
-        told = self.encoded(condition)
-        path = path_log_probs(self.environment, self.policy, trajectories, told)
+    def _loss(self, batch: Batch) -> tuple[PathLogProbs, Tensor, Tensor]:
+        """Paths, log Z and the loss of a batch."""
+        told = self.encoded(batch.condition)
+        path = path_log_probs(self.environment, self.policy, batch.trajectories, told, self.loss.needs)
+        log_partition = self.log_partition(told)
         if not self.is_calibrated:
             # Z = E[R P_B / P_F] over the policy's own paths: the first batch's estimate, so that log Z starts near
             with torch.no_grad():
-                gap = log_reward + path.log_backward - path.log_forward - self.log_partition(told)
+                gap = batch.log_reward + path.log_backward - path.log_forward - log_partition
                 self.log_partition.offset.add_(gap.logsumexp(0) - math.log(len(gap)))
                 self.is_calibrated.fill_(True)
-        loss = self.loss(path, self.log_partition(told), log_reward)
+            log_partition = self.log_partition(told)
+        if self.loss.is_ordering:
+            return path, log_partition, self.loss(path, log_partition, batch.log_reward, utility=batch.utility)
+        return path, log_partition, self.loss(path, log_partition, batch.log_reward)
+
+    def _balance(self, condition: Condition, trajectories: Trajectories, evaluation: Evaluation) -> Tensor:
+        started = time.perf_counter()
+        worth = evaluation.utility.float().where(evaluation.is_valid[:, None], 0.0)
+        self.asking.learn(condition, worth, self.progress())
+        told = self.asking.relabelled(condition, worth, self.asking.hindsight, generator=self.generator)
+        new = batch = Batch(told, trajectories, worth, self.reward(evaluation, told).to(self.device))
+        replay = self.replay
+        if replay is not None:
+            if replay.is_ready:
+                batch = self._joined(new, self.remembered(replay, int(replay.share * self.batch)))
+            replay.add(trajectories, worth, evaluation.is_valid, condition, self.environment)
+        _, _, loss = self._loss(batch)
         self._lap("loss", started)
         self._started_update = time.perf_counter()
+        if not self._is_logging():
+            return loss
         self.log_dict(
             {
                 "loss": loss.detach(),
-                "log_reward": log_reward[: self.batch].mean(),
+                "log_reward": new.log_reward.mean(),
                 "utility": evaluation.utility.mean().float(),
                 "valid": evaluation.is_valid.float().mean(),
                 "log_partition": self.log_partition.offset.detach(),
             }
         )
         return loss
+
+    def _is_logging(self) -> bool:
+        """True in the steps that a logger writes down (collecting figures costs as much as a small network)."""
+        return bool(self.trainer.loggers) and (self.global_step + 1) % self.log_every == 0
+
+    def _joined(self, new: Batch, old: Batch) -> Batch:
+        """Two batches as one, the shorter paths padded."""
+        first, second = self._padded(new.trajectories, old.trajectories), old.trajectories
+        return Batch(
+            Condition.concatenate([new.condition, old.condition]),
+            joined(first, second),
+            torch.cat([new.utility, old.utility]),
+            torch.cat([new.log_reward, old.log_reward]),
+        )
+
+    def _padded(self, short: Trajectories, whole: Trajectories) -> Trajectories:
+        if short.actions.shape[1] == whole.actions.shape[1]:
+            return short
+        actions = padded(self.environment, short.actions, short.final)
+        return retrace(self.environment, actions, short.log_symmetry)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         update_average(self.sampling_policy, self.policy, self.average)
@@ -204,6 +268,7 @@ class GFlowNetModule(lightning.LightningModule):
             "generator": self.generator.get_state(),
             "asked": int(getattr(self.measure, "asked", 0)),
             "replay": self.replay.state() if self.replay is not None else {},
+            "asking": self.asking.state(),
             "trajectories_seen": self.trajectories_seen,
         }
 
@@ -213,15 +278,17 @@ class GFlowNetModule(lightning.LightningModule):
         self.trajectories_seen = kept["trajectories_seen"]
         if self.replay is not None:
             self.replay.restore(kept["replay"])
+        if kept.get("asking"):
+            self.asking.restore(kept["asking"])
         truncate = getattr(self.measure, "truncate", None)
         if truncate is not None:
             truncate(kept["asked"])
 
 
-def _joined(first: Trajectories, second: Trajectories) -> Trajectories:
-    """Two batches of trajectories as one; only what a loss or a policy reads of states is kept."""
+def joined(first: Trajectories, second: Trajectories) -> Trajectories:
+    """Two batches of trajectories of one length as one."""
     states = [
-        type(a)(*(torch.cat([getattr(a, name), getattr(b, name)]) for name in a.__dataclass_fields__))
+        type(a)(**{name: torch.cat([value, vars(b)[name]]) for name, value in vars(a).items()})
         for a, b in zip(first.states, second.states, strict=True)
     ]
     return Trajectories(
@@ -230,4 +297,5 @@ def _joined(first: Trajectories, second: Trajectories) -> Trajectories:
         states=states,
         log_backward=torch.cat([first.log_backward, second.log_backward]),
         log_symmetry=torch.cat([first.log_symmetry, second.log_symmetry]),
+        moves=torch.cat([first.is_step, second.is_step]),
     )

@@ -1,10 +1,10 @@
-"""The preference-conditioned GFlowNet as a sampler."""
+"""The conditional GFlowNet as a sampler."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Generic, Literal, Self, final
 
 import torch
 import yaml
@@ -12,30 +12,32 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mogen.domain.molecule import Molecule
 from mogen.errors import ConfigError, RunError
 from mogen.objective import Measure
 from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, WeightedSum
 from mogen.sampler import Sampler, Samples
+from mogen.types import C
+from samplers.environment.atom import AtomEnvironment
 from samplers.environment.environment import Environment
 from samplers.environment.fragment import FragmentEnvironment
 from samplers.environment.saved import class_path, imported, load_environment, save_environment
-from samplers.gflownet.condition import Condition, ConstantBeta, InverseTemperature, encoding_size
+from samplers.gflownet.condition import Asking, Condition, ConstantBeta, InverseTemperature, Preferences, Unasked
 from samplers.gflownet.loss import TrajectoryBalance, TrajectoryLoss
-from samplers.gflownet.networks.fragment import HistoryTransformer
-from samplers.gflownet.policy import LogPartition, Network
+from samplers.gflownet.networks.default import default_network
+from samplers.gflownet.policy import EDGES, LogitScale, LogPartition, Network, Policy, StatePolicy
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.reward import Reward
 
 
 @final
-class GFlowNetSampler(Sampler[Molecule]):
-    """A GFlowNet conditioned on preference and inverse temperature (MOGFN-PC, Jain et al. 2023).
+class GFlowNetSampler(Sampler[C], Generic[C]):
+    """A GFlowNet conditioned on preference (or goal) and inverse temperature (MOGFN-PC, Jain et al. 2023).
 
     Args:
         environment: what is built, and how; the fragment environment with the shipped vocabulary by default.
-        network: the forward policy's network.
+        network: the forward policy's network; one that suits the environment by default.
         loss: what a trajectory must satisfy.
+        asking: what is asked for: preferences (by default), goals, or nothing (for the order-preserving loss).
         scalarization: how a preference makes one number of many utilities.
         preference: the distribution of preferences in training.
         beta: the distribution of the reward exponent in training; its highest value is asked for when sampling.
@@ -52,6 +54,8 @@ class GFlowNetSampler(Sampler[Molecule]):
         clip: largest global norm of the gradient.
         floor: smallest log R.
         bins: thermometer bins per preference.
+        backward: the backward policy: uniform, or learned (policies of the state, where states have no symmetry).
+        scales_logits: whether a learned function of beta multiplies all logits.
         checkpoint_every: steps between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
     """
@@ -77,8 +81,11 @@ class GFlowNetSampler(Sampler[Molecule]):
         clip: float = 10.0,
         floor: float = -75.0,
         bins: int = 16,
+        backward: Literal["uniform", "learned"] = "uniform",
+        scales_logits: bool = False,
         checkpoint_every: int = 50,
         accelerator: str = "auto",
+        asking: Asking | None = None,
     ) -> None:
         for name, value in (
             ("steps", steps),
@@ -88,10 +95,23 @@ class GFlowNetSampler(Sampler[Molecule]):
         ):
             if value < 1:
                 raise ConfigError(f"expected {name} of at least 1 in the GFlowNet sampler, got {value}")
-        self.environment = environment if environment is not None else FragmentEnvironment()
-        self.network = network or HistoryTransformer()
+        chosen: Environment = environment if environment is not None else FragmentEnvironment()
+        self.environment: Environment[Any, C] = chosen
+        self.network = network or default_network(chosen)
         self.loss = loss or TrajectoryBalance()
-        self.reward = Reward(scalarization or WeightedSum(), floor)
+        self.asking = asking or (Unasked() if self.loss.is_ordering else Preferences())
+        if self.loss.is_ordering and not isinstance(self.asking, Unasked):
+            raise ConfigError(
+                f"expected asking: Unasked for {type(self.loss).__name__}, got {type(self.asking).__name__}"
+            )
+        if batch % self.loss.group:
+            raise ConfigError(f"expected a batch that the loss's group of {self.loss.group} divides, got {batch}")
+        if backward not in ("uniform", "learned"):
+            raise ConfigError(f"expected a uniform or a learned backward policy, got {backward!r}")
+        if scales_logits and EDGES in self.loss.needs:
+            raise ConfigError(f"expected no scales_logits beside {type(self.loss).__name__}, whose logits are flows")
+        self.backward, self.scales_logits = backward, scales_logits
+        self.reward = Reward(self.asking.scalarization(scalarization or WeightedSum()), floor)
         self.preference = preference or Dirichlet(1.0)
         self.beta = beta or ConstantBeta(32.0)
         self.replay = replay
@@ -105,11 +125,12 @@ class GFlowNetSampler(Sampler[Molecule]):
         """The untrained Lightning module for m objectives; weights are drawn from the generator's seed."""
         from samplers.gflownet.module import GFlowNetModule
 
-        size = encoding_size(m, self.bins)
+        size = self.asking.size(m, self.bins)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed() if generator is not None else 0)
             policy = self.network.build(self.environment, size)
             log_partition = LogPartition(size)
+            self._complete(policy)
         return GFlowNetModule(
             self.environment,
             policy,
@@ -119,6 +140,7 @@ class GFlowNetSampler(Sampler[Molecule]):
             self.preference,
             self.beta,
             self.replay,
+            self.asking,
             m=m,
             bins=self.bins,
             batch=self.batch,
@@ -130,11 +152,30 @@ class GFlowNetSampler(Sampler[Molecule]):
             weight_decay=self.weight_decay,
             decay_steps=self.decay_steps,
             clip=self.clip,
+            steps=self.steps,
         )
+
+    def _complete(self, policy: Policy) -> None:
+        """Adds the parts a policy has only where they are asked for."""
+        if EDGES in self.loss.needs and not isinstance(policy, StatePolicy):
+            raise ConfigError(f"expected a policy of the state for flow matching, got {type(policy).__name__}")
+        if self.scales_logits:
+            policy.scale = LogitScale()
+        if self.backward == "uniform":
+            return
+        is_plain = not isinstance(self.environment, FragmentEnvironment | AtomEnvironment)
+        if not isinstance(policy, StatePolicy) or policy.flow is None or not is_plain:
+            raise ConfigError(
+                "expected a policy of states without symmetries (such as an MLP over a hypergrid or strings) for a "
+                f"learned backward policy, got {type(policy).__name__} over {type(self.environment).__name__}"
+            )
+        options = self.environment.backward_allowed(self.environment.initial(1)).shape[1]
+        width = next(part.in_features for part in policy.flow.modules() if isinstance(part, torch.nn.Linear))
+        policy.backward = torch.nn.Linear(width, options)
 
     def fit(
         self,
-        measure: Measure[Molecule],
+        measure: Measure[C],
         *,
         m: int,
         generator: torch.Generator | None = None,
@@ -149,16 +190,14 @@ class GFlowNetSampler(Sampler[Molecule]):
         self.module.measure = None
 
     @torch.no_grad()
-    def sample(
-        self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None
-    ) -> Samples[Molecule]:
+    def sample(self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None) -> Samples[C]:
         module = self._trained()
         if preference.ndim != 2 or preference.shape[1] != module.m:
             raise ConfigError(f"expected preferences of n x {module.m}, got {tuple(preference.shape)}")
         module.generator = generator if generator is not None else torch.Generator()
         preference = preference.float()
-        condition = Condition(preference, torch.full((len(preference),), self.beta.highest))
-        candidates: list[Molecule] = []
+        condition = Condition(self.asking.of(preference), torch.full((len(preference),), self.beta.highest))
+        candidates: list[C] = []
         for start in range(0, len(preference), 512):
             part = Condition(condition.preference[start : start + 512], condition.beta[start : start + 512])
             candidates += self.environment.decode(module.roll(part, 0.0).final)
@@ -185,6 +224,9 @@ class GFlowNetSampler(Sampler[Molecule]):
             "beta": self.beta.highest,
             "environment": save_environment(self.environment, folder),
             "network": {"class_path": class_path(self.network), "init_args": dict(vars(self.network))},
+            "asking": {"class_path": class_path(self.asking), "init_args": self.asking.describe()},
+            "backward": self.backward,
+            "scales_logits": self.scales_logits,
         }
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
 
@@ -196,7 +238,16 @@ class GFlowNetSampler(Sampler[Molecule]):
         facts = yaml.safe_load(path.read_text())
         network = imported(facts["network"]["class_path"])(**facts["network"]["init_args"])
         environment = load_environment(folder, facts["environment"])
-        self = cls(environment=environment, network=network, beta=ConstantBeta(facts["beta"]), bins=facts["bins"])
+        asking = facts.get("asking", {"class_path": class_path(Preferences()), "init_args": {}})
+        self = cls(
+            environment=environment,
+            network=network,
+            beta=ConstantBeta(facts["beta"]),
+            bins=facts["bins"],
+            asking=imported(asking["class_path"])(**asking["init_args"]),
+            backward=facts.get("backward", "uniform"),
+            scales_logits=facts.get("scales_logits", False),
+        )
         self.module = self.build(facts["objectives"])
         weights = load_file(folder / "weights.safetensors")
         for name, part in (("policy", self.module.sampling_policy), ("log_partition", self.module.log_partition)):

@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
+from samplers.gflownet.module import GFlowNetModule
+
 NEWEST = "newest.ckpt"
 
 
@@ -49,6 +51,9 @@ def train(module: LightningModule, *, steps: int, every: int, folder: Path | Non
     """Trains until the steps are done or the measure's budget is spent; goes on from the newest checkpoint, if any."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     every = min(every, steps)
+    log_every = max(1, every // 5)
+    if isinstance(module, GFlowNetModule):
+        module.log_every = log_every
     callbacks: list = []
     loggers: list[Logger] = []
     newest = None
@@ -72,7 +77,7 @@ def train(module: LightningModule, *, steps: int, every: int, folder: Path | Non
             enable_progress_bar=False,
             enable_model_summary=False,
             gradient_clip_val=getattr(module, "clip", None),
-            log_every_n_steps=max(1, every // 5),
+            log_every_n_steps=log_every,
         )
         loader = DataLoader(_Steps(every), batch_size=None, num_workers=0)
         trainer.fit(module, loader, ckpt_path=newest, weights_only=newest is not None or None)

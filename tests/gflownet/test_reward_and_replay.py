@@ -73,8 +73,8 @@ def test_replay_keeps_the_newest_valid_ones_and_prefers_what_is_asked_for() -> N
     assert shares.tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3], abs=0.05)
     again = Replay(3)
     again.restore(replay.state())
-    assert again.kept is not None and replay.kept is not None
-    assert all(torch.equal(getattr(again.kept, name), value) for name, value in vars(replay.kept).items())
+    assert again.kept is not None
+    assert all(torch.equal(getattr(again.kept, name), value) for name, value in replay.state().items())
 
 
 def fragments() -> FragmentEnvironment:

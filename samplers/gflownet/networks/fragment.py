@@ -92,6 +92,7 @@ class HistoryPolicy(Policy):
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
         for table in (self.child, self.host, self.parent, self.position):
             nn.init.normal_(table.weight, std=0.3)
+        self.flow = nn.Linear(width, 1)
 
     def _tokens(
         self, action: Int[Tensor, "n l 2"], fragment: Int[Tensor, "n f"], position: Int[Tensor, " l"]
@@ -140,7 +141,7 @@ class HistoryPolicy(Policy):
 
     def path_logits(
         self, trajectories: Trajectories[FragmentState], condition: Float[Tensor, "n d"]
-    ) -> tuple[Float[Tensor, "n l a"], ...]:
+    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
         told = self.condition(condition)
         fragment = trajectories.final.fragment
         steps = trajectories.actions.shape[1]
@@ -157,7 +158,7 @@ class HistoryPolicy(Policy):
         chosen = _chosen_site(sites, trajectories.actions[..., 0])
         empty = self.head.sites(torch.zeros_like(nodes[:, :1]), torch.zeros_like(fragment[:, :1]))[:, :, 0]
         chosen = torch.cat([empty, chosen[:, 1:]], 1)
-        return where, self.head.what(summary, chosen, condition)
+        return (where, self.head.what(summary, chosen, condition)), summary
 
 
 class TreePolicy(Policy):
@@ -180,6 +181,7 @@ class TreePolicy(Policy):
         self.register_buffer("pair_index", environment.pair_index, persistent=False)
         for table in (self.kind, self.bond, self.size):
             nn.init.normal_(table.weight, std=0.3)
+        self.flow = nn.Linear(width, 1)
 
     def _encode(
         self, state: FragmentState, told: Float[Tensor, "n d"]
@@ -238,7 +240,7 @@ class TreePolicy(Policy):
 
     def path_logits(
         self, trajectories: Trajectories[FragmentState], condition: Float[Tensor, "n d"]
-    ) -> tuple[Float[Tensor, "n l a"], ...]:
+    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
         told = self.condition(condition)
         steps = trajectories.actions.shape[1]
         stacked = FragmentState.stack(trajectories.states[:steps])
@@ -250,7 +252,7 @@ class TreePolicy(Policy):
         taken = trajectories.actions[..., 0].flatten()[:, None]
         what = self.head.what(summary, self._site(sites, flat, taken)[:, 0], each)
         n = len(told)
-        return where.view(n, steps, -1), what.view(n, steps, -1)
+        return (where.view(n, steps, -1), what.view(n, steps, -1)), summary.view(n, steps, -1)
 
 
 def tree_distance(parent: Int[Tensor, "n f"]) -> Int[Tensor, "n f f"]:
