@@ -20,6 +20,10 @@ DATASETS = {
         Dataset("qm9", "about 134,000 molecules of up to nine heavy atoms (C, N, O, F)", "Ramakrishnan et al. 2014"),
         Dataset("zinc250k", "about 250,000 drug-like molecules of ZINC", "Gomez-Bombarelli et al. 2018"),
         Dataset("guacamol", "the training molecules of GuacaMol, from ChEMBL", "Brown et al. 2019"),
+        Dataset("gsk3b_rf", "trees of the random forest of the objective gsk3b", "Li et al. 2018, as in TDC"),
+        Dataset("jnk3_rf", "trees of the random forest of the objective jnk3", "Li et al. 2018, as in TDC"),
+        Dataset("seh_proxy_bengio2021", "weights of the objective seh", "Bengio et al. 2021, best_params.pkl.gz"),
+        Dataset("seh_blocks_PDB_105", "72 fragments with 127 sites (105 entries)", "Bengio et al. 2021"),
         Dataset("moses", "the training molecules of MOSES, from ZINC clean leads", "Polykovskiy et al. 2020"),
     )
 }

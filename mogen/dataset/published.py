@@ -7,6 +7,7 @@ its kin) becomes a plain dictionary. Anything else in the file is refused with i
 from __future__ import annotations
 
 import collections
+import gzip
 import io
 import pickle
 import re
@@ -147,7 +148,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_published(path: Path | str) -> Any:
-    """The content of a pickle, a torch checkpoint (either format) or an .npz file, as plain values and arrays."""
+    """The content of a pickle (gzip or not), a torch checkpoint (either format) or an .npz file, as plain values."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"expected a published file, there is none at {path}")
@@ -160,7 +161,9 @@ def load_published(path: Path | str) -> Any:
             if file.read(4) == b"PK\x03\x04":
                 raise DataError(f"expected a whole pickle, torch checkpoint or .npz file in {path}, got part of one")
             file.seek(0)
-            return _plain(_from_pickle(file, path))
+            is_packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return _plain(_from_pickle(_unpacked(file, path) if is_packed else file, path))
     except DataError:
         raise
     except Exception as error:
@@ -192,6 +195,15 @@ def _from_zip(path: Path) -> Any:
             return _numbers(archive.read(f"{top}data/{pid[2]}"), pid[1].dtype)
 
         return _Unpickler(io.BytesIO(archive.read(main)), path, storage).load()
+
+
+def _unpacked(file: Any, path: Path) -> io.BytesIO:
+    """What a gzip file holds."""
+    with gzip.open(file) as packed:
+        content = packed.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise DataError(f"expected at most {LARGEST} bytes in {path} when unpacked, got more")
+    return io.BytesIO(content)
 
 
 def _from_pickle(file: Any, path: Path) -> Any:

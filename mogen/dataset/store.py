@@ -114,7 +114,9 @@ def _files(folder: Path, name: str) -> list[Path]:
 
 
 def _lookup(name: str) -> Path | None:
-    return next((path for folder in folders() for path in _files(folder, name)), None)
+    """The first file of a name in the folders that are searched, or in a folder directly below one."""
+    places = (place for top in folders() for place in (top, *sorted(item for item in top.glob("*") if item.is_dir())))
+    return next((path for place in places for path in _files(place, name)), None)
 
 
 def _found(name: str) -> Found:

@@ -1,5 +1,8 @@
 """Measurements of small molecules."""
 
+from objectives.molecule.activity import Gsk3b as Gsk3b
+from objectives.molecule.activity import Jnk3 as Jnk3
+from objectives.molecule.activity import Seh as Seh
 from objectives.molecule.constraint import MolecularWeightLimit as MolecularWeightLimit
 from objectives.molecule.constraint import RequiredSubstructure as RequiredSubstructure
 from objectives.molecule.constraint import SizeLimit as SizeLimit
@@ -8,6 +11,7 @@ from objectives.molecule.constraint import Valence as Valence
 from objectives.molecule.druglikeness import Desirability as Desirability
 from objectives.molecule.druglikeness import LipinskiViolations as LipinskiViolations
 from objectives.molecule.druglikeness import Qed as Qed
+from objectives.molecule.forest import save_forest as save_forest
 from objectives.molecule.guacamol import ModifiedProperty as ModifiedProperty
 from objectives.molecule.guacamol import ModifiedSimilarity as ModifiedSimilarity
 from objectives.molecule.molecule import MoleculeObjective as MoleculeObjective

@@ -111,6 +111,31 @@ def qm9_strings() -> ObjectiveSet[TokenSequence]:
     return _load("qm9_strings")
 
 
+def seh_qed() -> ObjectiveSet[Molecule]:
+    """Predicted binding to sEH and QED; needs the published proxy (`mogen data import`)."""
+    return _load("seh_qed")
+
+
+def seh_qed_sa() -> ObjectiveSet[Molecule]:
+    """Predicted binding to sEH, QED and synthetic accessibility; needs the published proxy (`mogen data import`)."""
+    return _load("seh_qed_sa")
+
+
+def seh_qed_sa_mw() -> ObjectiveSet[Molecule]:
+    """Predicted binding to sEH, QED, synthetic accessibility, weight; needs the published proxy."""
+    return _load("seh_qed_sa_mw")
+
+
+def gsk3b_jnk3() -> ObjectiveSet[Molecule]:
+    """Predicted inhibition of the kinases GSK3b and JNK3; needs their forests (`mogen data import`)."""
+    return _load("gsk3b_jnk3")
+
+
+def gsk3b_jnk3_qed_sa() -> ObjectiveSet[Molecule]:
+    """Predicted inhibition of GSK3b and JNK3, QED and synthetic accessibility; needs the forests."""
+    return _load("gsk3b_jnk3_qed_sa")
+
+
 def unigrams2() -> ObjectiveSet[TokenSequence]:
     """How many of 16 to 18 amino acids are A and V."""
     return _load("unigrams2")

@@ -14,6 +14,7 @@ from typing import Any, final
 
 from rdkit import Chem, rdBase
 
+from mogen.dataset.molecules import locate
 from mogen.errors import CandidateError, ConfigError
 
 FORMAT = "mogen-fragments"
@@ -131,9 +132,13 @@ class Vocabulary:
     def from_json(cls, path: Path | str) -> Vocabulary:
         """Reads our own form, or the published one (`block_smi`, `block_r`), where equal SMILES are one fragment.
 
+        A plain name without a suffix, where there is no such file, is a data set's (`mogen data import NAME FILE`).
+
         Our own form is {"format": "mogen-fragments", "version": 1, "fragments": [{"smiles": ..., "sites": [...]}]}.
         """
         path = Path(path)
+        if not path.exists() and not path.suffix and path.name == str(path):
+            path = locate(path.name)
         document = _read(path)
         if document.get("format") == FORMAT:
             return cls(_own_form(document, path), str(document.get("name", path.stem)))
