@@ -16,7 +16,6 @@ _PUBLIC = {
     "ObjectiveSet": "mogen.objective",
     "Evaluation": "mogen.objective",
     "Constraint": "mogen.objective",
-    "objective": "mogen.objective",
     "check_objective": "mogen.objective",
     "check_objective_set": "mogen.objective",
     "check_sampler": "mogen.sampler",
