@@ -33,7 +33,6 @@ from samplers.diffusion import (
     PredictorCorrector,
     ReverseDiffusion,
     Solver,
-    times,
 )
 from samplers.gdss.checkpoint import published_model, published_solver
 from samplers.gdss.sampler import GDSSSampler
@@ -103,7 +102,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(options.seed)
     sizes = model.kind.draw_sizes(options.n, generator=generator)
     started = time.perf_counter()
-    drawn = model.draw(sizes, solver, times(options.steps), batch=options.batch, generator=generator)
+    drawn = model.draw(sizes, solver, model.grid(options.steps), batch=options.batch, generator=generator)
     seconds = time.perf_counter() - started
     valid, smiles = 0, []
     for fields in drawn:

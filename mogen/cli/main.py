@@ -14,6 +14,7 @@ from mogen.errors import ConfigError, MogenError
 COMMANDS = {
     "run": "run an experiment from a YAML file",
     "resume": "continue a run that was stopped or killed",
+    "train": "train a generator on data, from a YAML file",
     "sample": "candidates from a trained model, for one preference or many",
     "report": "write the report of a finished run again",
     "list": "what is installed: objectives, sets, samplers, baselines, constraints, datasets, models",

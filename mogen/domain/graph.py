@@ -148,6 +148,20 @@ def _encode(
         bonds[i, j] = bonds[j, i] = order
 
 
+def census(smiles: Sequence[str]) -> tuple[list[str], int]:
+    """The heavy atoms that readable molecules are made of, by atomic number, and how many the largest has."""
+    kinds, largest = set(), 0
+    with rdBase.BlockLogs():
+        for text in smiles:
+            mol = Chem.MolFromSmiles(text)
+            if mol is not None:
+                kinds |= {(atom.GetAtomicNum(), atom.GetSymbol()) for atom in mol.GetAtoms()}
+                largest = max(largest, mol.GetNumAtoms())
+    if not kinds:
+        raise CandidateError(f"expected at least one readable molecule, got none in {len(smiles)} texts")
+    return [symbol for _, symbol in sorted(kinds)], largest
+
+
 def quantise_molecules(x: Float[Tensor, "n v d"], adj: Float[Tensor, "n v v"]) -> MolecularGraphs:
     """Real numbers to atoms and bonds: orders by rounding up from .5, 1.5 and 2.5; the first type above .5.
 

@@ -9,6 +9,8 @@ from samplers.diffusion.product import Mask as Mask
 from samplers.diffusion.product import PerturbedFields as PerturbedFields
 from samplers.diffusion.product import ProductSDE as ProductSDE
 from samplers.diffusion.product import Score as Score
+from samplers.diffusion.score import ScoreModel as ScoreModel
+from samplers.diffusion.score import matching as matching
 from samplers.diffusion.sde import SDE as SDE
 from samplers.diffusion.sde import VE as VE
 from samplers.diffusion.sde import VP as VP

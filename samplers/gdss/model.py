@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, final
@@ -15,9 +15,23 @@ from torch import Tensor, nn
 
 from mogen.domain.graph import Graph, GraphBatch, MolecularGraphs, quantise_graphs, quantise_molecules
 from mogen.errors import ConfigError, RunError
-from samplers.diffusion import SDE, VE, Fields, Guidance, ProductSDE, Solver, Symmetric, integrate
+from samplers.diffusion import (
+    SDE,
+    VE,
+    Fields,
+    Guidance,
+    ProductSDE,
+    ScoreModel,
+    Solver,
+    Symmetric,
+    integrate,
+    matching,
+    times,
+)
 from samplers.diffusion.saved import described, rebuilt
 from samplers.diffusion.sde import over
+from samplers.gdss.network import PublishedNetwork
+from samplers.gdss.transformer import GraphTransformer
 
 Prediction = Literal["published", "noise", "data"]
 
@@ -95,7 +109,7 @@ def graph_process(x: SDE, adj: SDE) -> ProductSDE:
 
 
 @final
-class GraphModel(nn.Module):
+class GraphModel(ScoreModel):
     """A score for noisy graphs.
 
     Args:
@@ -132,6 +146,34 @@ class GraphModel(nn.Module):
             else:
                 made[name] = -said[name] / std
         return self.process.masked(fields, made)
+
+    def losses(
+        self, clean: Fields, t: Float[Tensor, " b"], *, generator: torch.Generator | None = None
+    ) -> Mapping[str, Float[Tensor, " b"]]:
+        """Score matching; or, for classes, the cross-entropy of the clean graph, whose best answer is the same score.
+
+        Cross-entropies are summed over nodes and over pairs i < j, and divided by the largest number of nodes.
+        """
+        noisy = self.process.perturb(clean, t, generator=generator)
+        if self.kind.encoding == "order":
+            return matching(self.process, self.score(noisy.fields, t), noisy.score, t)
+        assert isinstance(self.network, GraphTransformer)
+        logits = dict(zip(("x", "adj"), self.network.logits(noisy.fields, t), strict=True))
+        found = {}
+        for name, share in (("x", 1.0), ("adj", 0.5)):
+            entropy = -(clean[name] * logits[name].log_softmax(-1)).flatten(1).sum(1)
+            found[name] = share * entropy / self.kind.max_nodes
+        return found
+
+    def groups(self) -> Iterable[Iterable[nn.Parameter]]:
+        """The published networks are clipped one by one."""
+        if isinstance(self.network, PublishedNetwork):
+            return [self.network.x.parameters(), self.network.adj.parameters()]
+        return [self.network.parameters()]
+
+    def grid(self, steps: int) -> Float[Tensor, " s"]:
+        """Evenly spaced times from 1; a network that is told the time has seen none below 1e-3."""
+        return times(steps, end=1e-4 if isinstance(self.network, PublishedNetwork) else 1e-3)
 
     @torch.no_grad()
     def draw(

@@ -15,9 +15,10 @@ from mogen.domain.molecule import Molecule
 from mogen.errors import CandidateError, ConfigError, RunError
 from mogen.objective import Measure
 from mogen.sampler import Sampler, Samples
-from samplers.diffusion import Fields, Solver, times
+from samplers.diffusion import Fields, Solver
 from samplers.diffusion.saved import described, rebuilt
 from samplers.gdss.model import GraphModel, read_facts
+from samplers.gdss.training import GraphTraining
 
 
 @final
@@ -26,6 +27,7 @@ class GDSSSampler(Sampler[Any]):
 
     Args:
         model: the folder of a trained model.
+        training: how a model is trained, where there is none.
         solver: how the reverse process is solved; the model's own way where it is not given.
         steps: steps of the solver; the model's own number where it is not given.
         batch: graphs drawn together.
@@ -35,6 +37,7 @@ class GDSSSampler(Sampler[Any]):
     def __init__(
         self,
         model: str | None = None,
+        training: GraphTraining | None = None,
         solver: Solver | None = None,
         steps: int | None = None,
         batch: int = 512,
@@ -44,6 +47,7 @@ class GDSSSampler(Sampler[Any]):
             raise ConfigError(f"expected batch and steps of at least 1 in the GDSS sampler, got {batch} and {steps}")
         self.batch, self.is_balanced = batch, is_balanced
         self.solver, self.steps = solver, steps
+        self.training = training
         self.model: GraphModel | None = None
         self.card: dict[str, Any] = {}
         if model is not None:
@@ -63,6 +67,12 @@ class GDSSSampler(Sampler[Any]):
         self.model, self.card = model, card or {}
         return self
 
+    def train(self, folder: Path | None, *, seed: int = 0) -> None:
+        """Trains a model on data; goes on from the newest checkpoint of the folder."""
+        training = self.training or GraphTraining()
+        self.model, self.card = training.run(folder, seed)
+        self.solver, self.steps = self.solver or training.solver, self.steps or training.steps
+
     def trained(self) -> tuple[GraphModel, Solver, int]:
         """The model, the solver and the number of its steps; raises `RunError` where there is no model."""
         if self.model is None or self.solver is None or self.steps is None:
@@ -78,7 +88,7 @@ class GDSSSampler(Sampler[Any]):
         """Clean fields of n graphs of sizes as in the training data, before they are rounded."""
         model, solver, steps = self.trained()
         sizes = model.kind.draw_sizes(n, generator=generator)
-        return model.draw(sizes, solver, times(steps), batch=self.batch, generator=generator)
+        return model.draw(sizes, solver, model.grid(steps), batch=self.batch, generator=generator)
 
     def sample(self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None) -> Samples[Any]:
         candidates: list[Any] = []

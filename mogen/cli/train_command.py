@@ -1,0 +1,63 @@
+"""mogen train: a generator learns from data, before any objective is known."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mogen import plugins
+from mogen.cli import config as settings
+from mogen.errors import ConfigError, RunError
+
+USAGE = """usage: mogen train CONFIG [--out DIR] [--seed K] [--key value ...]
+
+Train the generator of the YAML file CONFIG on the data it names, and write a model folder that `mogen sample` and
+`mogen run` take. CONFIG has the keys sampler (a sampler's name, or class_path and init_args), out and seed. Training
+that was stopped goes on from its newest checkpoint in DIR.
+
+options:
+  -h, --help   this text
+  --out DIR    the folder to write (default: models/<name of CONFIG>)
+  --seed K     the seed of weights, batches and noise (default: 0)
+  --sampler.init_args.training.updates 1000, ...: replaces what CONFIG says"""
+KEYS = ("sampler", "out", "seed")
+
+
+def train(argv: Sequence[str]) -> int:
+    """Reads a config, builds the sampler it describes, trains it and saves it."""
+    words = list(argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if words else 2
+    path = Path(words[0])
+    config = settings.absolute(settings.read(path), path.parent)
+    config = settings.override(config, words[1:])
+    settings.check_keys(config, KEYS, f"the config {path}")
+    if "sampler" not in config:
+        raise ConfigError(f"expected a sampler in {path}, got only {', '.join(config) or 'nothing'}")
+    out, seed = Path(str(config.get("out") or Path("models") / path.stem)), config.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ConfigError(f"expected a whole number for seed, got {seed!r}")
+    if (out / "sampler.yaml").exists():
+        raise RunError(f"expected a new or unfinished folder, got {out}, which holds a trained model")
+    sampler = built(config["sampler"])
+    if not hasattr(sampler, "train"):
+        raise ConfigError(f"expected a sampler that learns from data, got {type(sampler).__qualname__}")
+    print(f"training in {out}", file=sys.stderr)
+    sampler.train(out / "checkpoints", seed=seed)
+    sampler.save(out)
+    print(f"a trained model in {out}: try `mogen sample {out} -n 10`")
+    return 0
+
+
+def built(given: Any) -> Any:
+    """The sampler a config describes."""
+    plugins.check_rooms()
+    made, values = settings.parse({"sampler": given, "objectives": "none", "budget": 1})
+    return settings.instantiate(made, values)
+
+
+train.takes_raw_arguments = True  # type: ignore[attr-defined]
+COMMAND = train

@@ -1,0 +1,178 @@
+"""What is trained, on what, and for how long."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import nn
+
+from mogen.errors import ConfigError
+from samplers.diffusion import SDE, VP, DPMSolverPlusPlus, Solver
+from samplers.gdss.data import GraphBatches, training_graphs
+from samplers.gdss.model import GraphKind, GraphModel
+from samplers.gdss.network import PublishedNetwork
+from samplers.gdss.transformer import GraphTransformer
+
+
+class NetworkShape(ABC):
+    """A network whose sizes of input and output are the data's."""
+
+    encoding: Literal["order", "classes"]
+    prediction: Literal["published", "data"]
+
+    @abstractmethod
+    def build(self, kind: GraphKind) -> nn.Module:
+        """The network for graphs of a kind."""
+
+
+@final
+class Transformer(NetworkShape):
+    """The graph transformer: told the time, edges as classes, says what the clean graph is.
+
+    Args:
+        width: of node states.
+        edge_width: of edge states.
+        depth: blocks.
+        heads: attention heads.
+        walks: random-walk features.
+    """
+
+    encoding = "classes"
+    prediction = "data"
+
+    def __init__(self, width: int = 128, edge_width: int = 48, depth: int = 6, heads: int = 8, walks: int = 6) -> None:
+        if width % heads:
+            raise ConfigError(f"expected a width that {heads} heads divide, got {width}")
+        self.width, self.edge_width, self.depth, self.heads, self.walks = width, edge_width, depth, heads, walks
+
+    def build(self, kind: GraphKind) -> nn.Module:
+        return GraphTransformer(
+            kind.features, kind.edge_classes, self.width, self.edge_width, self.depth, self.heads, self.walks
+        )
+
+
+@final
+class Published(NetworkShape):
+    """The two networks of GDSS (Jo et al. 2022), with the sizes of QM9 by default.
+
+    Args:
+        x: convolution, or attention for the second network of ZINC250k.
+        depth_x: layers for nodes.
+        hidden: width of nodes.
+        depth_adj: attention layers for edges.
+        layers: linear layers of the edge perceptrons.
+        attention: width of queries and keys after the first layer.
+    """
+
+    encoding = "order"
+    prediction = "published"
+
+    def __init__(
+        self,
+        x: Literal["convolution", "attention"] = "convolution",
+        depth_x: int = 2,
+        hidden: int = 16,
+        depth_adj: int = 3,
+        layers: int = 3,
+        attention: int = 16,
+    ) -> None:
+        self.x, self.depth_x, self.hidden = x, depth_x, hidden
+        self.depth_adj, self.layers, self.attention = depth_adj, layers, attention
+
+    def build(self, kind: GraphKind) -> nn.Module:
+        adj = {"depth": self.depth_adj, "hidden": self.hidden, "attention": self.attention, "layers": self.layers}
+        nodes: dict[str, Any] = {"kind": self.x, "depth": self.depth_x, "hidden": self.hidden}
+        if self.x == "attention":
+            nodes |= {"attention": self.attention, "layers": self.layers}
+        return PublishedNetwork(kind.features, nodes, adj)
+
+
+@final
+class GraphTraining:
+    """How a graph diffusion model is trained.
+
+    Args:
+        data: qm9, zinc250k, ego_small, community_small, enzymes, grid, a file of SMILES, or a .json file of graphs.
+        network: the network; the graph transformer where none is given.
+        sde_x: the process of nodes; VP from .1 to 20 where none is given.
+        sde_adj: the process of edges; the same.
+        atoms: the atoms of the molecules of a file; all that occur where none are given.
+        max_nodes: the largest graph; the largest that occurs where it is not given.
+        updates: gradient steps.
+        batch: graphs per step.
+        learning_rate: the largest one.
+        weight_decay: of AdamW (of Adam for the published networks).
+        warmup: steps in which the learning rate rises.
+        epoch_decay: what it is multiplied by after every epoch; null for a linear fall.
+        average: largest decay of the averaged weights.
+        is_average_kept: whether the averaged weights are the model, or the last ones.
+        clip: largest norm of a network's gradient.
+        edge_weight: of the edges' loss.
+        least_time: the smallest time trained on.
+        solver: how the model is sampled from; DPM-Solver++ where none is given.
+        steps: its steps.
+        checkpoint_every: updates between checkpoints.
+        accelerator: Lightning's: auto, cpu, gpu, ...
+        precision: Lightning's: 32-true, bf16-mixed, ...
+    """
+
+    def __init__(
+        self,
+        data: str = "qm9",
+        network: NetworkShape | None = None,
+        sde_x: SDE | None = None,
+        sde_adj: SDE | None = None,
+        atoms: list[str] | None = None,
+        max_nodes: int | None = None,
+        updates: int = 100_000,
+        batch: int = 512,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 1e-4,
+        warmup: int = 1_000,
+        epoch_decay: float | None = None,
+        average: float = 0.999,
+        is_average_kept: bool = True,
+        clip: float = 1.0,
+        edge_weight: float = 2.0,
+        least_time: float = 1e-3,
+        solver: Solver | None = None,
+        steps: int = 200,
+        checkpoint_every: int = 500,
+        accelerator: str = "auto",
+        precision: str = "32-true",
+    ) -> None:
+        for name, value in (("updates", updates), ("batch", batch), ("checkpoint_every", checkpoint_every)):
+            if value < 1:
+                raise ConfigError(f"expected {name} of at least 1 in training, got {value}")
+        if not 0 < least_time < 1:
+            raise ConfigError(f"expected least_time between 0 and 1 in training, got {least_time}")
+        self.data, self.network = data, network or Transformer()
+        self.sde_x, self.sde_adj = sde_x or VP(0.1, 20.0), sde_adj or VP(0.1, 20.0)
+        self.atoms, self.max_nodes, self.updates, self.batch = atoms, max_nodes, updates, batch
+        self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
+        self.epoch_decay, self.average, self.is_average_kept = epoch_decay, average, is_average_kept
+        self.clip, self.edge_weight, self.least_time = clip, edge_weight, least_time
+        self.solver, self.steps = solver or DPMSolverPlusPlus(), steps
+        self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
+
+    def run(self, folder: Path | None, seed: int = 0) -> tuple[GraphModel, dict[str, Any]]:
+        """The trained model and its card; goes on from the newest checkpoint of the folder."""
+        from samplers.gdss.trainer import train
+
+        graphs, kind, skipped = training_graphs(self.data, self.atoms, self.max_nodes)
+        kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, self.network.encoding)
+        batches = GraphBatches(graphs, kind, self.batch, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = GraphModel(self.network.build(kind), kind, self.sde_x, self.sde_adj, self.network.prediction)
+        card = {
+            "data": self.data,
+            "graphs": sum(kind.sizes),
+            "left_out": skipped,
+            "updates": self.updates,
+            "seed": seed,
+        }
+        return train(self, model, batches, folder, seed), card

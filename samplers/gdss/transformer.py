@@ -1,0 +1,146 @@
+"""A graph transformer with edge states that is told the time; it says what the clean graph is, class by class."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from samplers.diffusion import Fields
+
+
+@final
+class GraphTransformer(nn.Module):
+    """Noisy one-hot nodes and edges in, probabilities of clean classes out; equivariant under renaming of nodes.
+
+    Attention between nodes is biased and gated by edge states; edge states hear products of queries and keys. The
+    time enters every block by scale and shift of its normalised states (Peebles and Xie 2023); random-walk return
+    probabilities of the noisy graph are added to the nodes.
+
+    Args:
+        features: classes of nodes.
+        edge_classes: classes of edges.
+        width: of node states.
+        edge_width: of edge states.
+        depth: blocks.
+        heads: attention heads.
+        walks: steps of the random walk whose return probabilities are features.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        edge_classes: int,
+        width: int = 128,
+        edge_width: int = 48,
+        depth: int = 6,
+        heads: int = 8,
+        walks: int = 6,
+    ) -> None:
+        super().__init__()
+        self.options = {
+            "features": features,
+            "edge_classes": edge_classes,
+            "width": width,
+            "edge_width": edge_width,
+            "depth": depth,
+            "heads": heads,
+            "walks": walks,
+        }
+        self.features, self.edge_classes, self.walks = features, edge_classes, walks
+        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.node_in = nn.Linear(features + walks, width)
+        self.edge_in = nn.Linear(edge_classes, edge_width)
+        self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
+        self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
+
+    def logits(self, fields: Fields, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v k"]]:
+        """Unnormalised log-probabilities of the clean classes of nodes and edges."""
+        x, adj, mask = fields["x"], fields["adj"], fields["mask"]
+        told = self.time(time_features(t, mask.sum(1)))
+        nodes = self.node_in(torch.cat([x, self.returns(adj, mask)], dim=-1))
+        edges = self.edge_in(adj)
+        for block in self.blocks:
+            nodes, edges = block(nodes, edges, mask, told)
+        pairs = self.edge_out(edges)
+        return self.node_out(nodes), (pairs + pairs.transpose(1, 2)) / 2
+
+    def forward(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
+        nodes, edges = self.logits(fields, t)
+        mask = fields["mask"]
+        pairs = mask.unsqueeze(1) * mask.unsqueeze(2)
+        pairs = pairs * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
+        return {"x": nodes.softmax(-1) * mask.unsqueeze(-1), "adj": edges.softmax(-1) * pairs.unsqueeze(-1)}
+
+    def returns(self, adj: Float[Tensor, "b v v k"], mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v w"]:
+        """Return probabilities of a walk whose weights are how little an edge looks like none."""
+        weight = (1 - adj[..., 0]).clamp(min=0) * mask.unsqueeze(1) * mask.unsqueeze(2)
+        weight = weight * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
+        step = weight / weight.sum(-1, keepdim=True).clamp(min=1e-3)
+        found, power = [], step
+        for _ in range(self.walks):
+            found.append(power.diagonal(dim1=1, dim2=2))
+            power = power @ step
+        return torch.stack(found, dim=-1)
+
+
+@final
+class Block(nn.Module):
+    """Attention with edge states, then a perceptron for nodes and one for edges."""
+
+    def __init__(self, width: int, edge_width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.modulate = nn.Linear(width, 4 * width + 2 * edge_width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.edge_to_heads = nn.Linear(edge_width, 2 * heads)
+        self.heads_to_edge = nn.Linear(heads, edge_width)
+        self.ends = nn.Linear(width, edge_width)
+        self.out = nn.Linear(width, width)
+        self.node_mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+        self.edge_mlp = nn.Sequential(
+            nn.Linear(edge_width, 2 * edge_width), nn.SiLU(), nn.Linear(2 * edge_width, edge_width)
+        )
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(
+        self,
+        nodes: Float[Tensor, "b v d"],
+        edges: Float[Tensor, "b v v e"],
+        mask: Float[Tensor, "b v"],
+        told: Float[Tensor, "b d"],
+    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v e"]]:
+        b, v, d = nodes.shape
+        e = edges.shape[-1]
+        s1, m1, s2, m2, s3, m3 = self.modulate(told).unsqueeze(1).split([d, d, d, d, e, e], dim=-1)
+        x = functional.layer_norm(nodes, (d,)) * (1 + s1) + m1
+        y = functional.layer_norm(edges, (e,)) * (1 + s3.unsqueeze(1)) + m3.unsqueeze(1)
+        q, k, values = self.qkv(x).view(b, v, 3, self.heads, -1).unbind(2)
+        products = torch.einsum("bihd,bjhd->bijh", q, k) / math.sqrt(q.shape[-1])
+        gate, bias = self.edge_to_heads(y).chunk(2, dim=-1)
+        scores = products * (1 + gate) + bias
+        scores = scores.masked_fill(mask[:, None, :, None] == 0, -1e4)
+        mixed = torch.einsum("bijh,bjhd->bihd", scores.softmax(2), values).reshape(b, v, d)
+        nodes = nodes + self.out(mixed)
+        nodes = nodes + self.node_mlp(functional.layer_norm(nodes, (d,)) * (1 + s2) + m2)
+        ends = self.ends(x)
+        heard = self.heads_to_edge(products + products.transpose(1, 2)) + ends.unsqueeze(1) + ends.unsqueeze(2)
+        edges = edges + self.edge_mlp(y + heard)
+        return nodes, edges
+
+
+def head(width: int, classes: int) -> nn.Sequential:
+    """From states to unnormalised log-probabilities."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, classes))
+
+
+def time_features(t: Float[Tensor, " b"], sizes: Float[Tensor, " b"]) -> Float[Tensor, "b 64"]:
+    """Sines and cosines of the time, and of the number of nodes."""
+    rate = torch.exp(torch.arange(16, device=t.device) * (-math.log(1000.0) / 16))
+    angle = torch.cat([1000 * t.unsqueeze(1) * rate, sizes.unsqueeze(1) * rate], dim=1)
+    return torch.cat([angle.sin(), angle.cos()], dim=1).to(sizes.dtype)
