@@ -27,6 +27,7 @@ GROUPS = (
     "mogen.constraints",
     "mogen.samplers",
     "mogen.baselines",
+    "mogen.variations",
     "mogen.commands",
 )
 """the entry point groups in which names are looked up"""

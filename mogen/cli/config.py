@@ -17,12 +17,16 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from mogen import plugins
 from mogen.cli.arguments import explained, sentence
+from mogen.cli.loop import LoopSettings
 from mogen.errors import ConfigError, MogenError, PluginError
 
 BASELINES = ("random", "nsga2", "graph_ga")
 SWITCHES = ("progress", "overwrite")
 """options that need no value on the command line"""
-FILES = (".json", ".yaml", ".yml", ".csv", ".smi", ".txt", ".gz", ".npz", ".parquet", ".pt", ".ckpt", ".safetensors")
+FILES = (
+    *(".json", ".yaml", ".yml", ".csv", ".smi", ".sdf", ".txt", ".gz", ".npz", ".parquet"),
+    *(".pt", ".ckpt", ".safetensors"),
+)
 """what the name of a file ends in, so that it is looked for beside the YAML file that names it"""
 NESTED = ("class_path", "init_args")
 
@@ -86,6 +90,7 @@ def parser(*, is_light: bool = False) -> ArgumentParser:
     add("--progress", type=bool, default=True, help="show progress")
     add("--executor", type=ExecutorSettings, default=ExecutorSettings(), help="how measurements are run")
     add("--final", type=FinalSettings, default=FinalSettings(), help="what is drawn after training")
+    add("--loop", type=LoopSettings | None, default=None, help="active learning: a belief chooses what is measured")
     for action in made._actions:
         if action.dest in ("executor", "final"):
             action.help = argparse.SUPPRESS
@@ -134,7 +139,7 @@ def override(config: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:
 def absolute(config: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """A config whose objectives, sampler and baselines name files from the root, so that it means the same anywhere."""
     return {
-        key: _from_root(value, directory) if key in ("objectives", "sampler", "baselines") else value
+        key: _from_root(value, directory) if key in ("objectives", "sampler", "baselines", "loop") else value
         for key, value in config.items()
     }
 
@@ -145,7 +150,7 @@ def parse(config: Mapping[str, Any]) -> tuple[ArgumentParser, Namespace]:
     known = [action.dest for action in made._actions if action.dest not in ("help", "print_config")]
     check_keys(config, [key for key in known if "." not in key], "the config")
     full = {"sampler": "gflownet"} | {key: value for key, value in config.items() if value is not None}
-    for key, kind in (("executor", ExecutorSettings), ("final", FinalSettings)):
+    for key, kind in (("executor", ExecutorSettings), ("final", FinalSettings), ("loop", LoopSettings)):
         check_keys(full.get(key) or {}, list(inspect.signature(kind).parameters), key)
     if isinstance(full.get("baselines"), str):
         full["baselines"] = [name.strip() for name in full["baselines"].split(",") if name.strip()]

@@ -15,6 +15,8 @@ COMMANDS = {
     "run": "run an experiment from a YAML file",
     "resume": "continue a run that was stopped or killed",
     "train": "train a generator on data, from a YAML file",
+    "ask": "what to measure next, of a run whose values come from people",
+    "tell": "what came of measurements",
     "sample": "candidates from a trained model, for one preference or many",
     "report": "write the report of a finished run again",
     "list": "what is installed: objectives, sets, samplers, baselines, constraints, datasets, models",

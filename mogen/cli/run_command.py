@@ -59,6 +59,8 @@ def run_seed(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
     """Runs one seed, or goes on with it, and gives its summary."""
     from mogen.experiment import Experiment, FinalSampling
 
+    if config.get("loop"):
+        return run_loop(config, out, seed)
     objectives, sampler, baselines = build(config)
     with executor(config["executor"]) as workers:
         experiment: Experiment[Any] = Experiment(
@@ -77,6 +79,46 @@ def run_seed(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
     for line in failures(out, objectives):
         print(line, file=sys.stderr)
     return summary
+
+
+def run_loop(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
+    """Runs one seed of a loop, or goes on with it; what was measured before the run is in its ledger first."""
+    from mogen.cli.loop import loop_experiment
+    from mogen.oracle import Ledger
+    from mogen.run import RunFolder
+
+    kept = of_seed(config, seed)
+    experiment, rows = loop_experiment(config, out, seed, executor(config["executor"]), kept)
+    is_kept = not config.get("overwrite") and (out / "state.json").is_file()
+    if rows and not (is_kept and RunFolder(out).is_finished):
+        experiment.folder.open(kept, experiment.facts(), overwrite=config.get("overwrite", False))
+        with Ledger(out / "ledger.sqlite") as ledger:
+            ledger.put(rows)
+        experiment.folder.release()
+    summary = experiment.run(overwrite=not rows and config.get("overwrite", False)).summary
+    rounds = out / "checkpoints" / "rounds.csv"
+    if rounds.is_file():
+        (out / "rounds.csv").write_bytes(rounds.read_bytes())
+    for line in failures(out, experiment.objectives):
+        print(line, file=sys.stderr)
+    return summary
+
+
+def is_told(config: Mapping[str, Any]) -> bool:
+    """Whether some value comes from people."""
+    from mogen.cli.loop import needs_people
+
+    plugins.check_rooms()
+    return needs_people(objectives_of(config))
+
+
+def wait(config: dict[str, Any], out: Path) -> int:
+    """Makes a run that is asked and told."""
+    from mogen.cli.loop import prepare
+
+    prepare(config, out, of_seed(config, config["seed"]))
+    print(f"ready: mogen ask {out} --out batch.csv, measure, then mogen tell {out} batch.csv")
+    return 0
 
 
 def failures(folder: Path, objectives: Any) -> list[str]:

@@ -112,14 +112,3 @@ def objective(
         )
 
     return wrap
-
-
-@final
-class Measured(Objective[C]):
-    """An objective without code: its values come from people or robots."""
-
-    def __init__(self, name: str, unit: str, worst: float, best: float) -> None:
-        self.name, self.unit, self.worst, self.best = name, unit, float(worst), float(best)
-
-    def evaluate(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
-        return torch.full((len(candidates),), torch.nan, dtype=torch.float64)

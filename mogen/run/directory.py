@@ -62,6 +62,7 @@ class RunFolder:
         "front.csv",
         "front.sdf",
         "hypervolume.csv",
+        "rounds.csv",
         "report.html",
         "front.png",
         "hypervolume.png",

@@ -96,13 +96,16 @@ class CountFingerprints(Features):
         self._generator: Any = None
 
     def describe(self, candidate: Any) -> np.ndarray:
-        if self._generator is None:
-            from rdkit.Chem import rdFingerprintGenerator
+        from rdkit import Chem, rdBase
+        from rdkit.Chem import rdFingerprintGenerator
 
+        if self._generator is None:
             self._generator = rdFingerprintGenerator.GetMorganGenerator(radius=self.radius)
-        if candidate.mol is None:
-            raise ConfigError(f"expected a molecule RDKit can read, got {candidate.key!r}")
-        counts = self._generator.GetSparseCountFingerprint(candidate.mol).GetNonzeroElements()
+        with rdBase.BlockLogs():
+            mol = Chem.MolFromSmiles(candidate.key)  # not candidate.mol, which would stay in memory
+        if mol is None:
+            return np.zeros(0, dtype=np.uint32)
+        counts = self._generator.GetSparseCountFingerprint(mol).GetNonzeroElements()
         return unary(counts.keys(), counts.values())
 
 

@@ -1,0 +1,164 @@
+"""Measured candidates in files: what a user has, and what a robot sends back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from mogen.errors import DataError
+from mogen.loop.library import COLUMNS, standard
+from mogen.objective import Evaluation, ObjectiveSet, Status
+
+FAILED = ("failed", "fail", "error", "invalid")
+"""what stands in a cell where a measurement was tried and failed"""
+MISSING = ("", "nan", "na", "n/a", "none", "null", "-")
+"""what stands in a cell where nothing was measured"""
+
+
+@final
+@dataclass(frozen=True)
+class Measurements:
+    """Rows of a file: candidates (repeats are replicates) and their evaluation."""
+
+    candidates: list[Any]
+    evaluation: Evaluation
+    lines: list[int]
+    """the line (or record) of the file each row stands in"""
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+def read_measurements(
+    path: str | Path,
+    objectives: ObjectiveSet[Any],
+    *,
+    kind: str = "molecule",
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Measurements:
+    """The rows of a CSV, SDF or Parquet file; raises `DataError` that names every wrong row by its line.
+
+    `columns` says which column holds the candidate (key `candidate`) and each objective, where they are called
+    otherwise; `units` says which unit a column is in, which must be the objective's. An objective without a column is
+    missing. A column `status` that says failed makes every empty value of its row a failure.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"expected a file of measurements, there is none at {path}")
+    lines, rows = _rows(path)
+    given = list(dict.fromkeys(name for row in rows for name in row))
+    names = _names(objectives, given, dict(columns or {}), path)
+    _check_units(objectives, dict(units or {}), path)
+    wrong: list[str] = []
+    candidates, kept, cells = [], [], []
+    for line, row in zip(lines, rows, strict=True):
+        text = str(row.get(names["candidate"]) or "").strip()
+        candidate = standard(text, kind)
+        if candidate is None:
+            wrong.append(f"line {line}: {text!r} is no {kind}")
+            continue
+        has_failed = str(row.get("status") or "").strip().lower() in FAILED
+        try:
+            values = [_cell(row.get(names[item.name]), item.name, has_failed) for item in objectives.objectives]
+        except ValueError as error:
+            wrong.append(f"line {line}: {error}")
+            continue
+        candidates.append(candidate)
+        kept.append(line)
+        cells.append(values)
+    if wrong:
+        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        raise DataError(f"expected candidates and numbers in {path}, got {'; '.join(wrong[:8])}{more}")
+    m = objectives.m
+    raw = torch.tensor([[value for value, _ in row] for row in cells], dtype=torch.float64).reshape(-1, m)
+    status = torch.tensor([[int(state) for _, state in row] for row in cells], dtype=torch.long).reshape(-1, m)
+    return Measurements(candidates, objectives.evaluation(raw, None, status), kept)
+
+
+def _names(objectives: ObjectiveSet[Any], given: Sequence[str], mapped: dict[str, str], path: Path) -> dict[str, str]:
+    """Which column holds what."""
+    known = ["candidate", *objectives.names]
+    for key, column in mapped.items():
+        if key not in known:
+            raise DataError(f"expected columns for {', '.join(known)}, got one for {key!r}")
+        if column not in given:
+            raise DataError(f"expected a column {column!r} for {key} in {path}, got {', '.join(given) or 'none'}")
+    names = {name: mapped.get(name, name) for name in objectives.names}
+    names["candidate"] = mapped.get("candidate") or next((c for c in given if c.strip().lower() in COLUMNS), "")
+    if not names["candidate"]:
+        raise DataError(f"expected a column {' or '.join(COLUMNS)} in {path}, got {', '.join(given) or 'none'}")
+    if not any(names[name] in given for name in objectives.names):
+        raise DataError(
+            f"expected a column for at least one of {', '.join(objectives.names)} in {path}, got {', '.join(given)}"
+        )
+    return names
+
+
+def _check_units(objectives: ObjectiveSet[Any], units: dict[str, str], path: Path) -> None:
+    for item in objectives.objectives:
+        if item.name in units and units[item.name] != item.unit:
+            raise DataError(
+                f"expected {item.name!r} in {item.unit or 'no unit'}, got {units[item.name]} in {path}: convert the "
+                "column, or state the objective in the unit that was measured"
+            )
+
+
+def _cell(cell: Any, name: str, has_failed: bool) -> tuple[float, Status]:
+    """A value and its status; raises `ValueError` for what is neither a number, nor nothing, nor a failure."""
+    text = "" if cell is None else str(cell).strip()
+    if text.lower() in FAILED:
+        return math.nan, Status.FAILED
+    if text.lower() in MISSING:
+        return math.nan, Status.FAILED if has_failed else Status.MISSING
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number for {name}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is no finite number for {name}")
+    return value, Status.MEASURED
+
+
+def _rows(path: Path) -> tuple[list[int], list[dict[str, Any]]]:
+    """Line numbers (from 1, the header included) and rows by column."""
+    ending = path.suffix.lower()
+    if ending == ".sdf":
+        return _sdf(path)
+    import pandas as pd
+
+    try:
+        if ending == ".parquet":
+            table = pd.read_parquet(path)
+            first = 1
+        else:
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, skip_blank_lines=False, sep=None, engine="python"
+            )
+            first = 2
+    except (OSError, ValueError) as error:
+        raise DataError(f"expected a table in {path}, got {' '.join(str(error).split())[:200]}") from error
+    records = table.to_dict("records")
+    rows = [{str(key): value for key, value in record.items()} for record in records]
+    numbered = [
+        (first + place, row) for place, row in enumerate(rows) if any(str(cell).strip() for cell in row.values())
+    ]
+    return [line for line, _ in numbered], [row for _, row in numbered]
+
+
+def _sdf(path: Path) -> tuple[list[int], list[dict[str, Any]]]:
+    """Records and properties of an SDF; the record's number stands for its line."""
+    from rdkit import Chem, rdBase
+
+    rows = []
+    with rdBase.BlockLogs():
+        for mol in Chem.SDMolSupplier(str(path)):
+            smiles = "" if mol is None else Chem.MolToSmiles(mol)
+            properties = {} if mol is None else mol.GetPropsAsDict()
+            rows.append({"candidate": smiles} | {key: value for key, value in properties.items() if key != "candidate"})
+    return list(range(1, len(rows) + 1)), rows
