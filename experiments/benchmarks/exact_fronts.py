@@ -1,0 +1,282 @@
+"""Multi-objective GFlowNets held against exact answers: hypervolume as a share of the optimum, and L1 distances.
+
+Hypergrids (32 x 32): L1 = sum over all terminal states of |p - p*|, mean over the lattice of preferences (11 of two
+objectives, 66 of three), p by dynamic programming over the grid, p* = R / sum R at the beta asked for; hypervolume of
+16 samples a preference of the trained policy, on the values as published (Currin passes 1 by 0.002 and is not clamped
+here). N-grams: hypervolume of 128 samples a preference against dynamic programming over counts. Strings: L1 against
+the published table (MOGEN_DATA). `random_ratio` is the same number of uniformly random terminal states (grids) or of
+candidates of the uniform policy. Training talks to the objectives directly: no ledger, repeats count.
+
+    python experiments/benchmarks/exact_fronts.py --task hypergrid2 --seed 0 --json grid.json
+        [--trajectories N] [--beta B] [--paper] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mogen.objective import Evaluation, ObjectiveSet, load_set
+from mogen.pareto import hypervolume, is_non_dominated
+from mogen.preference import Scalarization, Tchebycheff, WeightedLogSum, WeightedSum, simplex_lattice
+from objectives.sequence.ngram import ngram_front
+from samplers.environment.environment import Environment
+from samplers.environment.exact import exact_front, l1_distance, target_distribution
+from samplers.environment.hypergrid import HyperGrid
+from samplers.environment.rollout import UniformActor, masked, rollout
+from samplers.environment.sequence import SequenceEnvironment
+from samplers.environment.strings import StringEnvironment
+from samplers.gflownet.condition import Condition, ConstantBeta, LogUniformBeta
+from samplers.gflownet.networks.mlp import MLP
+from samplers.gflownet.networks.sequence import CausalTransformer
+from samplers.gflownet.policy import StatePolicy
+from samplers.gflownet.replay import Replay
+from samplers.gflownet.sampler import GFlowNetSampler
+
+KEYS = ("hypervolume", "exact_hypervolume", "ratio", "random_ratio", "l1", "trajectories", "seconds")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One benchmark: what is built, what it is worth, how a sampler is set up for it, and how much it may try."""
+
+    objectives: str
+    environment: Callable[[], Environment]
+    sampler: Callable[..., GFlowNetSampler]
+    trajectories: int
+    """by default"""
+    paper: int
+    """with --paper"""
+    batch: int
+    beta: float
+    partitions: int
+    samples: int
+    """drawn for every preference"""
+
+
+def grid_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
+    """A small MLP, one beta, a learning rate that falls to nothing."""
+    return GFlowNetSampler(
+        environment=environment,
+        network=MLP(128, 3),
+        beta=ConstantBeta(beta),
+        scalarization=WeightedSum(),
+        steps=steps,
+        batch=batch,
+        epsilon=0.05,
+        average=0.99,
+        learning_rate=3e-3,
+        partition_rate=1e-1,
+        decay_steps=steps / 6,
+        weight_decay=0.0,
+        floor=-150.0,
+        checkpoint_every=10**9,
+        accelerator="cpu",
+    )
+
+
+def sequence_sampler(
+    environment: Environment,
+    *,
+    beta: float,
+    steps: int,
+    batch: int,
+    scalarization: Scalarization | None = None,
+) -> GFlowNetSampler:
+    """A causal transformer; betas from low to high, so that rewards are found before they are sharpened."""
+    return GFlowNetSampler(
+        environment=environment,
+        network=CausalTransformer(64, 2, 4),
+        beta=LogUniformBeta(beta / 16, beta),
+        scalarization=scalarization or Tchebycheff(),
+        replay=Replay(capacity=10_000, warmup=500, share=0.5, sharpness=32.0),
+        steps=steps,
+        batch=batch,
+        epsilon=0.01,
+        average=0.95,
+        learning_rate=2e-3,
+        partition_rate=1e-1,
+        decay_steps=steps / 4,
+        floor=-150.0,
+        checkpoint_every=10**9,
+        accelerator="cpu",
+    )
+
+
+def string_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
+    """An MLP that sees every string several times."""
+    return GFlowNetSampler(
+        environment=environment,
+        network=MLP(256, 3),
+        beta=ConstantBeta(beta),
+        replay=Replay(capacity=200_000, warmup=500, share=3.0, sharpness=0.0),
+        steps=steps,
+        batch=batch,
+        epsilon=0.1,
+        average=0.99,
+        learning_rate=2e-3,
+        partition_rate=1e-1,
+        decay_steps=steps / 6,
+        checkpoint_every=10**9,
+        accelerator="cpu",
+    )
+
+
+def log_sum_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
+    """As for two bigrams, with the weighted log-sum."""
+    return sequence_sampler(environment, beta=beta, steps=steps, batch=batch, scalarization=WeightedLogSum(1e-3))
+
+
+GRID, BIGRAMS = (lambda: HyperGrid(2, 32)), (lambda: SequenceEnvironment())
+WORDS = {"bigrams2": ["AV", "VC"], "bigrams3": ["AV", "VC", "CA"], "bigrams4": ["AV", "VC", "CA", "AY"]}
+TASKS = {
+    "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 128_000, 640_000, 128, 16.0, 10, 16),
+    "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 128_000, 640_000, 128, 32.0, 10, 16),
+    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 128_000, 1_280_000, 128, 64.0, 20, 128),
+    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 128_000, 1_280_000, 128, 64.0, 10, 128),
+    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 128_000, 1_280_000, 128, 64.0, 8, 128),
+    "strings": Task("qm9_strings", lambda: StringEnvironment(), string_sampler, 100_000, 100_000, 64, 1.0, 1, 0),
+}
+
+
+@torch.no_grad()
+def exact_l1(sampler: GFlowNetSampler, objectives: ObjectiveSet, preferences: Float[Tensor, "k m"]) -> float:
+    """Mean over preferences of the sum over terminals of |p - p*|, for policies of the state."""
+    module, environment = sampler.module, sampler.environment
+    policy, states = module.sampling_policy, environment.states()  # type: ignore[attr-defined]
+    assert isinstance(policy, StatePolicy)
+    n = len(environment.is_terminal(states))
+    none = torch.zeros(n, 0, dtype=torch.long)
+    allowed = environment.allowed(states, none)
+    utility = objectives(environment.decode(environment.terminals())).utility  # type: ignore[attr-defined]
+    total = 0.0
+    for preference in preferences.float():
+        one = Condition(preference[None], torch.tensor([sampler.beta.highest]))
+        told = tuple(part.expand(n, -1) for part in policy.tell(module.encoded(one)))
+        logits = policy.choose(policy.trunk(states, told), states, none, told)
+        learned = environment.terminal_distribution(masked(logits, allowed).log_softmax(-1))  # type: ignore[attr-defined]
+        everything = torch.ones(len(utility), dtype=torch.bool)
+        log_reward = sampler.reward.of_utility(utility, everything, one.repeated(len(utility)))
+        total += float(l1_distance(learned, target_distribution(log_reward)))
+    return total / len(preferences)
+
+
+def metropolis_hastings_l1(weight: Float[Tensor, " t"], alphabet: int, length: int, steps: int, seed: int) -> float:
+    """L1 of the histogram of a Metropolis-Hastings chain that replaces one token at a time, after so many steps."""
+    generator = torch.Generator().manual_seed(seed)
+    place = (alphabet ** torch.randint(length, (steps,), generator=generator)).tolist()
+    token = torch.randint(alphabet, (steps,), generator=generator).tolist()
+    chance = torch.rand(steps, generator=generator).tolist()
+    values = weight.tolist()
+    at = int(torch.multinomial(weight, 1, generator=generator))
+    visits = [0] * len(values)
+    for unit, new, threshold in zip(place, token, chance, strict=True):
+        other = at + (new - at // unit % alphabet) * unit
+        if threshold * values[at] < values[other]:
+            at = other
+        visits[at] += 1
+    return float(l1_distance(torch.tensor(visits) / steps, weight / weight.sum()))
+
+
+def chosen(points: Float[Tensor, "n m"], count: int) -> float:
+    """Hypervolume of `count` points picked one after another, each the one that adds most."""
+    points = points.unique(dim=0)
+    points = points[is_non_dominated(points)]
+    kept = points[:0]
+    for _ in range(min(count, len(points))):
+        gains = [hypervolume(torch.cat([kept, point[None]])) for point in points]
+        kept = torch.cat([kept, points[int(torch.tensor(gains).argmax())][None]])
+    return hypervolume(kept)
+
+
+def train(task: Task, *, trajectories: int, seed: int, beta: float) -> tuple[GFlowNetSampler, ObjectiveSet, float]:
+    """A sampler after about so many trajectories, and the seconds that took."""
+    objectives = load_set(task.objectives)
+    sampler = task.sampler(task.environment(), beta=beta, steps=max(1, trajectories // task.batch), batch=task.batch)
+
+    def measure(candidates: Sequence[Any], *, preference: Tensor | None = None) -> Evaluation:
+        del preference
+        return objectives(candidates)
+
+    started = time.perf_counter()
+    sampler.fit(measure, m=objectives.m, generator=torch.Generator().manual_seed(seed))
+    return sampler, objectives, time.perf_counter() - started
+
+
+def random_candidates(environment: Environment, n: int, seed: int) -> list[Any]:
+    """Uniformly random terminal states of a grid; elsewhere, candidates of the uniform policy."""
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(environment, HyperGrid):
+        everything = environment.decode(environment.terminals())
+        return [everything[i] for i in torch.randint(len(everything), (n,), generator=generator).tolist()]
+    return environment.decode(rollout(environment, UniformActor(environment), n, generator=generator).final)
+
+
+def evaluate(name: str, task: Task, sampler: GFlowNetSampler, objectives: ObjectiveSet, seed: int) -> dict[str, Any]:
+    """All figures of a trained sampler."""
+    environment = sampler.environment
+    if name == "strings":
+        weight = objectives(environment.decode(environment.terminals())).utility[:, 0].double()  # type: ignore[attr-defined]
+        alphabet, length = 11, 5
+        return {
+            "l1": exact_l1(sampler, objectives, torch.ones(1, 1)),
+            "uniform_l1": float(l1_distance(torch.full_like(weight, 1 / len(weight)), weight / weight.sum())),
+            "metropolis_hastings_l1": {
+                str(steps): metropolis_hastings_l1(weight, alphabet, length, steps, seed)
+                for steps in (100_000, 1_000_000)
+            },
+        }
+    preferences = simplex_lattice(objectives.m, task.partitions).float()
+    asked = preferences.repeat_interleave(task.samples, 0)
+    samples = sampler.sample(asked, generator=torch.Generator().manual_seed(seed)).candidates
+    random = random_candidates(environment, len(samples), seed)
+    result: dict[str, Any] = {"preferences": len(preferences), "samples": len(samples)}
+    if isinstance(environment, HyperGrid):
+        front = exact_front(environment, lambda points: objectives(points).value)
+        result["l1"] = exact_l1(sampler, objectives, preferences)
+    else:
+        front = ngram_front(WORDS[name], min_length=32, max_length=36)
+    found, exact = objectives(samples).value, hypervolume(front)
+    result |= {"hypervolume": hypervolume(found), "exact_hypervolume": exact}
+    result |= {"ratio": hypervolume(found) / exact, "random_ratio": hypervolume(objectives(random).value) / exact}
+    if name == "bigrams4":
+        result["hypervolume_16"] = chosen(found, 16)
+        result["choice_of_16"] = "greedy: of all samples, one after another, the one that adds most hypervolume"
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", required=True, choices=[*TASKS])
+    parser.add_argument("--trajectories", type=int, default=None, help="training trajectories, repeats counted")
+    parser.add_argument("--beta", type=float, default=None, help="inverse temperature that is asked for")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=None, help="where the figures go")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--paper", action="store_true", help="the published number of trajectories")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    task = TASKS[arguments.task]
+    trajectories = arguments.trajectories or (task.paper if arguments.paper else task.trajectories)
+    beta = arguments.beta or task.beta
+    sampler, objectives, seconds = train(task, trajectories=trajectories, seed=arguments.seed, beta=beta)
+    figures = dict.fromkeys(KEYS) | evaluate(arguments.task, task, sampler, objectives, arguments.seed)
+    figures |= {"trajectories": sampler.module.trajectories_seen, "seconds": seconds}
+    figures |= {"task": arguments.task, "beta": beta, "seed": arguments.seed, "threads": arguments.threads}
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
