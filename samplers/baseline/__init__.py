@@ -10,6 +10,12 @@ _PUBLIC = {
     "NSGA2Baseline": "evolution",
     "GraphGA": "graph_ga",
     "Search": "search",
+    "Proposal": "search",
+    "Learner": "learner",
+    "MOReinforce": "reinforce",
+    "MOA2C": "a2c",
+    "EnvelopeQ": "envelope_q",
+    "MARS": "mars",
 }
 
 
