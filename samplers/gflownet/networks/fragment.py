@@ -150,8 +150,9 @@ class HistoryPolicy(Policy):
         start = self.position.weight[0].expand(len(told), 1, -1)
         x = torch.cat([start, tokens], 1) + told[:, None]
         summary = self.stack(x)
-        # node i was added by action i and is read off the token after it; the last one is never a host
-        nodes = torch.cat([summary[:, 1:], torch.zeros_like(summary[:, :1])], 1)
+        # node i was added by action i and is read off the token after it; the last one is never a host, and paths that
+        # all end early add no more
+        nodes = nn.functional.pad(summary[:, 1:], (0, 0, 0, fragment.shape[1] - steps + 1))
         sites = self.head.sites(nodes, fragment)
         where = self.head.where(summary, sites, condition)
         # before anything is there, the only site is the dummy of node 0, whose key must not look ahead
