@@ -27,3 +27,4 @@ from samplers.diffusion.solver import PredictorCorrector as PredictorCorrector
 from samplers.diffusion.solver import ReverseDiffusion as ReverseDiffusion
 from samplers.diffusion.solver import Solver as Solver
 from samplers.diffusion.solver import Step as Step
+from samplers.diffusion.steering import ParticleSteering as ParticleSteering

@@ -19,7 +19,7 @@ from samplers.diffusion import (
     SDE,
     VE,
     Fields,
-    Guidance,
+    ParticleSteering,
     ProductSDE,
     ScoreModel,
     Solver,
@@ -130,11 +130,11 @@ class GraphModel(ScoreModel):
         self.network, self.kind, self.prediction = network, kind, prediction
         self.sde_x, self.sde_adj = sde_x, sde_adj
         self.process = graph_process(sde_x, sde_adj)
-        self.evaluations = 0
+        self.evaluations = 0  # of one graph by the network
 
     def score(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
         """The gradient of the log-density of noisy graphs."""
-        self.evaluations += 1
+        self.evaluations += len(t)
         said = self.network(fields, t)
         made = {}
         for name, sde in (("x", self.sde_x), ("adj", self.sde_adj)):
@@ -183,7 +183,6 @@ class GraphModel(ScoreModel):
         grid: Float[Tensor, " s"],
         *,
         batch: int = 512,
-        guidance: Guidance | None = None,
         generator: torch.Generator | None = None,
     ) -> list[Fields]:
         """Clean fields of graphs of these sizes, in batches of similar sizes; `index` says which row each is."""
@@ -193,10 +192,25 @@ class GraphModel(ScoreModel):
         for rows in order.split(batch):
             fields = {**self.kind.blank(sizes[rows].to(device)), "index": rows.to(device)}
             noise = self.process.prior(fields, generator=generator)
-            made.append(
-                integrate(self.process, self.score, solver, noise, grid, guidance=guidance, generator=generator)
-            )
+            made.append(integrate(self.process, self.score, solver, noise, grid, generator=generator))
         return made
+
+    @torch.no_grad()
+    def steer(
+        self,
+        sizes: Int[Tensor, " n"],
+        group: Int[Tensor, " n"],
+        solver: Solver,
+        grid: Float[Tensor, " s"],
+        steering: ParticleSteering,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Fields:
+        """Clean fields of steered particles, all in one batch, with `group`, `worth` and `log_weight` beside them."""
+        device = next(self.parameters()).device
+        fields = steering.begin({**self.kind.blank(sizes.to(device)), "group": group.to(device)})
+        noise = self.process.prior(fields, generator=generator)
+        return integrate(self.process, self.score, solver, noise, grid, guidance=steering, generator=generator)
 
     def facts(self) -> dict[str, Any]:
         """Everything but the weights."""
