@@ -70,7 +70,7 @@ class Counted:
         self.asked = 0
         self.known: dict[str, Tensor] = {}
         self.started = time.perf_counter()
-        self.noted = 0
+        self.noted = self.resumed = 0
 
     def __call__(self, candidates: Sequence[Molecule], *, preference: Float[Tensor, "n m"] | None = None) -> Evaluation:
         del preference
@@ -98,7 +98,7 @@ class Counted:
 
     def truncate(self, count: int) -> None:
         """Goes on counting from a checkpoint's number."""
-        self.asked = self.noted = count
+        self.asked = self.noted = self.resumed = count
 
 
 def sampler(arguments: argparse.Namespace) -> GFlowNetSampler[Molecule]:
@@ -106,6 +106,7 @@ def sampler(arguments: argparse.Namespace) -> GFlowNetSampler[Molecule]:
     environment = FragmentEnvironment(arguments.vocabulary, max_fragments=9, min_fragments=1)
     is_goal = arguments.asking == "goal"
     common: dict[str, Any] = {"environment": environment, "accelerator": arguments.accelerator, "steps": 10**7}
+    common["checkpoint_every"] = arguments.checkpoint_every
     asking: Asking
     if arguments.paper:
         asking = Goals(TabularGoals(), cosine=0.98, limit=0.2, hindsight=0.3) if is_goal else Preferences()
@@ -121,7 +122,6 @@ def sampler(arguments: argparse.Namespace) -> GFlowNetSampler[Molecule]:
             partition_rate=1e-3,
             epsilon=0.01,
             average=0.95,
-            checkpoint_every=500,
         )
     asking = Goals(TabularGoals(), cosine=0.98, limit=0.2, hindsight=0.3) if is_goal else Preferences()
     return GFlowNetSampler(
@@ -161,7 +161,7 @@ def figures(
     reference = upper_faces(m)
     front = front_metrics(utility[evaluation.is_valid])
     score = WeightedSum()(utility.float(), preference)
-    groups = [rows for rows in torch.arange(len(preference)).split(len(preference) // PREFERENCES)]
+    groups = torch.arange(len(preference)).split(len(preference) // PREFERENCES)
     return {
         "igd": igd(utility[evaluation.is_valid], reference),
         "avg_pcc": alignment(asked, utility.float()),
@@ -221,6 +221,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "asking": arguments.asking,
         "seed": arguments.seed,
         "trajectories": measure.asked,
+        "resumed_at": measure.resumed,
         "molecules": len(measure.known),
         "seconds": seconds,
         "cpu_seconds": cpu,
@@ -268,6 +269,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=128, help="samples for each of the 15 preferences")
     parser.add_argument("--vocabulary", default="seh_blocks_PDB_105", help="a JSON file of fragments, or a data set")
     parser.add_argument("--folder", type=Path, default=None, help="keeps checkpoints; a stopped training goes on")
+    parser.add_argument("--checkpoint-every", type=int, default=200, help="gradient steps between checkpoints")
     parser.add_argument("--workers", type=int, default=0, help="processes for the objectives; 0 for this one")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--accelerator", default="cpu", help="Lightning's: cpu, gpu, auto")
