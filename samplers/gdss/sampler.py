@@ -22,6 +22,7 @@ from mogen.sampler import Sampler, Samples
 from samplers.diffusion import Fields, ParticleSteering, Solver
 from samplers.diffusion.saved import described, rebuilt
 from samplers.diffusion.steering import Look, Worth
+from samplers.environment.atom import AtomEnvironment
 from samplers.gdss.belief import Belief
 from samplers.gdss.model import GraphModel, read_facts
 from samplers.gdss.training import GraphTraining
@@ -133,6 +134,14 @@ class GDSSSampler(Sampler[Any]):
         if self.model is None or self.solver is None or self.steps is None:
             raise RunError("expected a GDSS sampler with a model, got one without: name a trained model's folder")
         return self.model, self.solver, self.steps
+
+    @property
+    def environment(self) -> AtomEnvironment:
+        """Molecules of the model's atoms and sizes, built atom by atom: what baselines search beside this sampler."""
+        kind = self.trained()[0].kind
+        if not kind.types:
+            raise ConfigError("expected a model of molecules for baselines beside it, got one of plain graphs")
+        return AtomEnvironment(kind.types, kind.max_nodes)
 
     def fit(
         self, measure: Measure[Any], *, m: int, generator: torch.Generator | None = None, folder: Path | None = None
