@@ -35,7 +35,7 @@ def list_() -> None:
     print("searched: " + ", ".join(str(folder) for folder in folders()))
     for item in listing():
         known = DATASETS.get(item.name)
-        print(f"{item.name:<12} {item.path or 'not found'}" + (f"  ({known.content}; {known.source})" if known else ""))
+        print(f"{item.name:<22} {item.path or 'not found'}" + (f"  ({known.content}; {known.source})" if known else ""))
 
 
 COMMAND = {"get": get, "import": import_, "list": list_}
