@@ -21,11 +21,16 @@ def sample(
     lattice: int | None = None,
     n: int | None = None,
     seed: int = 0,
+    input: str | None = None,
+    chains: str | None = None,
+    fixed: str | None = None,
+    format: str = "pdb",
 ) -> None:
     """Write candidates made for a preference, or for all of a lattice in turn, as CSV.
 
     From a run folder the candidates are also measured, and what they measure is written beside them. A model that knows
-    no objectives takes no preference.
+    no objectives takes no preference. With --input, conformations of that structure as the models of one PDB or mmCIF
+    file, and a table of them, in the folder --out.
 
     Args:
         source: a run folder, or the folder of a model
@@ -34,6 +39,10 @@ def sample(
         lattice: the number of steps from 0 to 1 of a simplex lattice of preferences, instead of one preference
         n: how many candidates in all (default: 100 for a preference, one for every point of a lattice)
         seed: the seed of the random numbers
+        input: a PDB or mmCIF file whose conformations are wanted, for a model of protein conformations
+        chains: the chains of the input to use, such as A,B (default: all)
+        fixed: residues that keep the input's coordinates, such as 1-20,35, counted along the input from 1
+        format: pdb or cif, for conformations
     """
     if n is not None and n < 1:
         raise ConfigError(f"expected -n of at least 1, got {n}")
@@ -47,6 +56,12 @@ def sample(
         raise ConfigError(f"expected no preference for {source}, a model that knows no objectives, got one")
     plugins.check_rooms()
     sampler, m = load_model(model)
+    if input is not None:
+        from mogen.cli.conformations import write_conformations
+
+        folder = "conformations" if out is None else out
+        write_conformations(sampler, input, folder, n or 100, seed=seed, chains=chains, fixed=fixed, format=format)
+        return
     objectives = objectives_of(config_of(run)) if run else None
     import torch
 

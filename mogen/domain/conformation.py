@@ -32,12 +32,12 @@ def superpose(moving: Float[Tensor, "*b r 3"], fixed: Float[Tensor, "*c r 3"]) -
     """
     centre, aim = moving.mean(-2, keepdim=True), fixed.mean(-2, keepdim=True)
     with torch.no_grad():
-        rotation = _kabsch(moving - centre, fixed - aim)
+        rotation = kabsch(moving - centre, fixed - aim)
     return (moving - centre) @ rotation.mT + aim
 
 
-def _kabsch(a: Float[Tensor, "*b r 3"], b: Float[Tensor, "*c r 3"]) -> Float[Tensor, "*d 3 3"]:
-    """R that minimises sum |R a - b|^2 for centred points."""
+def kabsch(a: Float[Tensor, "*b r 3"], b: Float[Tensor, "*c r 3"]) -> Float[Tensor, "*d 3 3"]:
+    """The proper rotation R that minimises sum |R a - b|^2 of centred points (Kabsch 1976)."""
     u, _, v = torch.linalg.svd(b.mT @ a)
     sign = torch.linalg.det(u) * torch.linalg.det(v)
     flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), -1)
@@ -96,7 +96,7 @@ def _squares_after(
     weight = chosen.double()[..., None]
     count = weight.sum(1, keepdim=True)
     centre, aim = (moving * weight).sum(1, keepdim=True) / count, (fixed * weight).sum(1, keepdim=True) / count
-    rotation = _kabsch((moving - centre) * weight, (fixed - aim) * weight)
+    rotation = kabsch((moving - centre) * weight, (fixed - aim) * weight)
     return ((moving - centre) @ rotation.mT + aim - fixed).square().sum(-1)
 
 
