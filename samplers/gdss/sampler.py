@@ -27,6 +27,8 @@ from samplers.gdss.belief import Belief
 from samplers.gdss.model import GraphModel, read_facts
 from samplers.gdss.training import GraphTraining
 
+PATIENCE = 10
+"""rounds of steering without anything new after which `fit` ends"""
 GRAPH = ("x", "adj", "mask")
 """the fields a graph is read from"""
 
@@ -156,7 +158,7 @@ class GDSSSampler(Sampler[Any]):
             self.train(folder / "data" if folder is not None else None, seed=generator.initial_seed() % 2**31)
         self.trained()
         self.record, self.m = Record(m), m
-        groups = max(1, self.steering.round // self.steering.particles)
+        groups, idle = max(1, self.steering.round // self.steering.particles), 0
         try:
             for _ in range(self.steering.rounds):
                 before = len(self.record)
@@ -164,8 +166,9 @@ class GDSSSampler(Sampler[Any]):
                 group = torch.arange(groups).repeat_interleave(self.steering.particles)
                 guide = self.record.measured(measure, self.scalarization, preference, self.candidates)
                 self.steered(guide, group, generator)
-                if len(self.record) == before:
-                    break  # nothing new can be found
+                idle = idle + 1 if len(self.record) == before else 0
+                if idle == PATIENCE:
+                    break
         except BudgetExhausted:
             pass
         self.belief = Belief.of(self.record.keys, self.record.utility)

@@ -1,0 +1,325 @@
+"""Training, importing, saving, sampling and steering of graph diffusion, with networks that are tiny."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mogen.cli.main import main
+from mogen.domain.graph import Graph
+from mogen.domain.molecule import Molecule
+from mogen.errors import ConfigError, RunError
+from mogen.objective import ObjectiveSet, objective
+from mogen.oracle import Ledger, Oracle
+from mogen.sampler import Sampler
+from samplers.diffusion import VE, EulerMaruyama, Langevin, PredictorCorrector
+from samplers.gdss.data import GraphBatches, buckets, training_graphs
+from samplers.gdss.model import GraphKind, GraphModel
+from samplers.gdss.sampler import GDSSSampler, Steering
+from samplers.gdss.training import GraphTraining, Published, Transformer
+from samplers.gdss.transformer import GraphTransformer
+
+SMILES = ["CCO", "CCN", "CC(=O)O", "C1CC1", "CC#N", "OCCO", "NCCO", "CC(C)C", "COC", "CCC=O", "C1CCC1", "CNC"]
+TINY = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "walks": 2}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of small molecules, two of them broken, and an empty cache."""
+    monkeypatch.setenv("MOGEN_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "some.smi"
+    path.write_text("\n".join([*SMILES * 3, "C(", "CS"]) + "\n")
+    return str(path)
+
+
+def training(file: str, **options: Any) -> GraphTraining:
+    settings = {"updates": 6, "batch": 8, "warmup": 0, "checkpoint_every": 3, "accelerator": "cpu", "steps": 6}
+    return GraphTraining(file, Transformer(**TINY), atoms=["C", "N", "O"], **{**settings, **options})
+
+
+def test_the_transformer_is_equivariant_symmetric_and_masked() -> None:
+    torch.manual_seed(0)
+    network = GraphTransformer(3, 4, **TINY)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    mask = (torch.arange(6) < torch.tensor([[6], [4]])).float()
+    pair = (mask.unsqueeze(1) * mask.unsqueeze(2) * (1 - torch.eye(6))).unsqueeze(-1)
+    adj = torch.randn(2, 6, 6, 4)
+    fields = {
+        "x": torch.randn(2, 6, 3) * mask.unsqueeze(-1),
+        "adj": (adj + adj.transpose(1, 2)) * pair,
+        "mask": mask,
+    }
+    order = torch.randperm(6)
+    moved = {
+        "x": fields["x"][:, order],
+        "adj": fields["adj"][:, order][:, :, order],
+        "mask": mask[:, order],
+    }
+    t = torch.tensor([0.3, 0.7])
+    with torch.no_grad():
+        here, there, later = network(fields, t), network(moved, t), network(fields, t + 0.2)
+        small = {"x": fields["x"][1:, :4], "adj": fields["adj"][1:, :4, :4], "mask": mask[1:, :4]}
+        alone = network(small, t[1:])
+    assert torch.allclose(here["x"][:, order], there["x"], atol=1e-5)
+    assert torch.allclose(here["adj"][:, order][:, :, order], there["adj"], atol=1e-5)
+    assert torch.allclose(here["adj"], here["adj"].transpose(1, 2), atol=1e-6)
+    assert (here["adj"] * (1 - pair)).abs().max() == 0
+    assert torch.allclose(here["adj"].sum(-1), pair.squeeze(-1), atol=1e-5)
+    assert not torch.allclose(here["x"], later["x"], atol=1e-4)
+    assert torch.allclose(alone["x"][0], here["x"][1, :4], atol=1e-5)
+
+
+def test_a_perfect_prediction_of_classes_has_the_conditional_score() -> None:
+    kind = GraphKind(("C", "N"), 2, 4, (0, 0, 0, 0, 1), "classes")
+    clean = kind.fields(encode(["CNC=C"]).dense(2))
+
+    class Oracle(torch.nn.Module):
+        def forward(self, fields: Any, t: Any) -> Any:
+            return {name: clean[name] for name in ("x", "adj")}
+
+    model = GraphModel(Oracle(), kind, VE(), VE(), "data")
+    t = torch.tensor([0.4])
+    noisy = model.process.perturb(clean, t, generator=torch.Generator().manual_seed(0))
+    found = model.score(noisy.fields, t)
+    for name in ("x", "adj"):
+        assert torch.allclose(found[name], noisy.score[name], atol=1e-4)
+    assert float(sum(value.sum() for value in model_losses(model, clean, noisy, t))) < 1e-6
+
+
+def model_losses(model: GraphModel, clean: Any, noisy: Any, t: Any) -> list[Any]:
+    from samplers.diffusion import matching
+
+    return list(matching(model.process, model.score(noisy.fields, t), noisy.score, t).values())
+
+
+def encode(smiles: list[str]) -> Any:
+    from mogen.domain.graph import encode_molecules
+
+    return encode_molecules(smiles, ("C", "N"), 4)[0]
+
+
+def test_buckets_hold_every_graph_once_and_batches_depend_on_the_step_alone(file: str) -> None:
+    graphs, kind, left_out = training_graphs(file, ["C", "N", "O"], None)
+    assert left_out == 2 and kind.max_nodes == 4 and sum(kind.sizes) == 36
+    sizes = torch.randint(2, 40, (500,), generator=torch.Generator().manual_seed(0))
+    found = buckets(sizes, 32)
+    assert torch.cat([rows for _, rows in found]).sort().values.tolist() == list(range(500))
+    assert all(int(sizes[rows].max()) == width for width, rows in found)
+    batches = GraphBatches(graphs, kind, 8, seed=1)
+    again = GraphBatches(graphs, kind, 8, seed=1)
+    for step in (7, 0, 3):
+        assert torch.equal(batches.at(step)["x"], again.at(step)["x"])
+    seen = sum(len(batches.at(step)["x"]) for step in range(batches.per_epoch))
+    assert seen == 36
+    assert not torch.equal(batches.epoch(0)[0][1], batches.epoch(1)[0][1])
+
+
+@pytest.mark.parametrize("shape", [Transformer(**TINY), Published(depth_x=1, hidden=8, depth_adj=2, attention=8)])
+def test_the_loss_falls_on_a_few_graphs(file: str, shape: Any) -> None:
+    graphs, kind, _ = training_graphs(file, ["C", "N", "O"], None)
+    kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, shape.encoding)
+    torch.manual_seed(0)
+    model = GraphModel(shape.build(kind), kind, VE(), VE(), shape.prediction)
+    clean = GraphBatches(graphs, kind, 36).at(0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    values = []
+    for _ in range(60):
+        t = torch.linspace(0.05, 1, 36)
+        loss = sum(part.mean() for part in model.losses(clean, t, generator=torch.Generator().manual_seed(0)).values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(loss.item())
+    assert values[-1] < 0.75 * values[0]
+
+
+def test_a_training_that_was_killed_ends_as_an_uninterrupted_one(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = training(file).run(tmp_path / "whole", 3)
+    at = GraphBatches.at
+
+    def stop(self: GraphBatches, step: int) -> Any:
+        if step == 4:
+            raise OSError("killed")
+        return at(self, step)
+
+    monkeypatch.setattr(GraphBatches, "at", stop)
+    with pytest.raises(OSError, match="killed"):
+        training(file).run(tmp_path / "cut", 3)
+    monkeypatch.setattr(GraphBatches, "at", at)
+    cut, _ = training(file).run(tmp_path / "cut", 3)
+    for one, two in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_train_save_load_and_sample(file: str, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    shape = {"class_path": "samplers.gdss.training.Transformer", "init_args": TINY}
+    options = {"data": file, "atoms": ["C", "N", "O"], "network": shape, "updates": 80, "batch": 36, "steps": 6}
+    options |= {"learning_rate": 0.01, "warmup": 0}
+    given = {"class_path": "gdss", "init_args": {"training": {**options, "accelerator": "cpu"}}}
+    config.write_text(json.dumps({"sampler": given, "out": str(tmp_path / "model")}))
+    assert main(["train", str(config)]) == 0
+    assert main(["train", str(config)]) == 2  # it is there already
+    assert main(["sample", str(tmp_path / "model"), "-n", "5", "--out", str(tmp_path / "five.csv")]) == 0
+    assert len((tmp_path / "five.csv").read_text().splitlines()) == 6
+    one, two = GDSSSampler.load(tmp_path / "model"), GDSSSampler.load(tmp_path / "model")
+    drawn = [s.sample(torch.zeros(6, 0), generator=torch.Generator().manual_seed(1)).candidates for s in (one, two)]
+    assert drawn[0] == drawn[1] and all(isinstance(item, Molecule) for item in drawn[0])
+    other = one.sample(torch.zeros(6, 0), generator=torch.Generator().manual_seed(2)).candidates
+    assert other != drawn[0]
+    assert main(["sample", str(tmp_path / "model"), "--preference", "1,1"]) == 2
+
+
+def test_published_settings_are_saved_and_read_back(tmp_path: Path) -> None:
+    kind = GraphKind((), 5, 6, (0, 0, 0, 1, 1, 1, 1))
+    model = GraphModel(Published(hidden=8, attention=8).build(kind), kind, VE(spread=1.0), VE(0.2, 0.8), "published")
+    solver = PredictorCorrector(EulerMaruyama(), Langevin(0.05, 0.7, norms="batch"))
+    GDSSSampler.of(model, solver, 3).save(tmp_path)
+    again = GDSSSampler.load(tmp_path)
+    found = again.trained()
+    assert found[0].facts() == model.facts() and found[2] == 3
+    assert isinstance(found[1], PredictorCorrector) and found[1].corrector.norms == "batch"
+    graphs = again.sample(torch.zeros(4, 0), generator=torch.Generator().manual_seed(0)).candidates
+    assert len(graphs) == 4 and all(isinstance(item, Graph) for item in graphs)
+    with pytest.raises(ConfigError, match="plain graphs"):
+        _ = again.environment
+
+
+@objective(worst=0, best=1)
+def oxygen(molecule: Molecule) -> float:
+    """The share of oxygen."""
+    return molecule.smiles.upper().count("O") / len(molecule.smiles)
+
+
+@objective(worst=0, best=1)
+def nitrogen(molecule: Molecule) -> float:
+    """The share of nitrogen."""
+    return molecule.smiles.upper().count("N") / len(molecule.smiles)
+
+
+def test_steering_asks_within_the_budget_and_moves_candidates_along_the_preference(file: str, tmp_path: Path) -> None:
+    sampler: Sampler[Molecule] = GDSSSampler(
+        training=training(file, updates=120, batch=36, learning_rate=1e-2, checkpoint_every=120),
+        steps=10,
+        steering=Steering(particles=16, round=32, looks=5, start=0.9, strength=40.0, oversample=8),
+    )
+    objectives: ObjectiveSet[Molecule] = ObjectiveSet([oxygen, nitrogen])
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    oracle: Oracle[Molecule] = Oracle(objectives, ledger, budget=60)
+    sampler.fit(oracle, m=2, generator=torch.Generator().manual_seed(0), folder=tmp_path / "fit")
+    assert oracle.asked == 60
+    sampler.save(tmp_path / "model")
+    loaded = GDSSSampler.load(tmp_path / "model")
+    preference = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat_interleave(12, 0)
+    samples = loaded.sample(preference, generator=torch.Generator().manual_seed(1))
+    assert len(samples) == 24
+    utility = objectives(samples.candidates).utility
+    assert float(utility[:12, 0].mean()) > float(utility[12:, 0].mean())
+    assert float(utility[12:, 1].mean()) > float(utility[:12, 1].mean())
+    card = loaded.card
+    assert card["asked_for"] >= 60 and 0 < card["effective_share"] <= 1 and card["network_evaluations"] > 0
+    with pytest.raises(ConfigError, match="n x 2"):
+        loaded.sample(torch.zeros(3, 0))
+    ledger.close()
+
+
+def published_file(folder: Path, *, strange: bool = False) -> Path:
+    """A checkpoint in the published form, with random weights."""
+    x = {"model_type": "ScoreNetworkX", "max_feat_num": 3, "depth": 1, "nhid": 4}
+    adj = {"model_type": "ScoreNetworkA", "max_feat_num": 3, "max_node_num": 4, "nhid": 4, "num_layers": 2}
+    adj |= {"num_linears": 2, "c_init": 2, "c_hid": 2, "c_final": 2, "adim": 4, "num_heads": 2, "conv": "GCN"}
+    generator = torch.Generator().manual_seed(0)
+
+    def linear(name: str, d_in: int, d_out: int) -> dict[str, torch.Tensor]:
+        return {
+            f"{name}.weight": torch.randn(d_out, d_in, generator=generator),
+            f"{name}.bias": torch.randn(d_out, generator=generator),
+        }
+
+    def convolution(name: str, d_in: int, d_out: int) -> dict[str, torch.Tensor]:
+        made = linear(name, d_in, d_out)
+        return {**made, f"{name}.weight": made[f"{name}.weight"].T.contiguous()}
+
+    state_x = convolution("layers.0", 3, 4)
+    for k, (a, b) in enumerate([(7, 14), (14, 14), (14, 3)]):
+        state_x |= linear(f"final.linears.{k}", a, b)
+    state_adj: dict[str, torch.Tensor] = {}
+    for layer, d_in in enumerate([3, 4]):
+        for c in range(2):
+            for role in "qkv":
+                state_adj |= convolution(f"layers.{layer}.attn.{c}.gnn_{role}", d_in, 4)
+        for k, (a, b) in enumerate([(4, 4), (4, 2)]):
+            state_adj |= linear(f"layers.{layer}.mlp.linears.{k}", a, b)
+        for k, (a, b) in enumerate([(8, 4), (4, 4)]):
+            state_adj |= linear(f"layers.{layer}.multi_channel.linears.{k}", a, b)
+    for k, (a, b) in enumerate([(6, 12), (12, 12), (12, 1)]):
+        state_adj |= linear(f"final.linears.{k}", a, b)
+    sde = {"type": "VP", "beta_min": 0.1, "beta_max": 1.0}
+    config = {"data": {"data": "ego_small", "max_node_num": 4}, "sde": {"x": sde, "adj": {**sde, "type": "VE"}}}
+    content: dict[str, Any] = {
+        "model_config": config,
+        "params_x": x,
+        "params_adj": adj,
+        "x_state_dict": state_x,
+        "adj_state_dict": state_adj,
+    }
+    if strange:
+        content["other"] = Path("x")
+    torch.save(content, folder / "model.pth")
+    return folder / "model.pth"
+
+
+def test_a_published_file_becomes_a_model_that_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graphs = [{"n": n, "edges": [[k, k + 1] for k in range(n - 1)]} for n in (2, 3, 4, 4, 3)]
+    (tmp_path / "paths.json").write_text(json.dumps(graphs))
+    file, out = published_file(tmp_path), tmp_path / "model"
+    assert main(["import", "gdss", str(file), "--out", str(out), "--data", str(tmp_path / "paths.json")]) == 0
+    sampler = GDSSSampler.load(out)
+    model, solver, steps = sampler.trained()
+    assert isinstance(solver, EulerMaruyama) and steps == 1000
+    assert model.kind.sizes == (0, 0, 0, 2, 2)
+    state = torch.load(file, weights_only=True)["adj_state_dict"]
+    assert torch.equal(model.network.adj.layers[1].weight[1, :, 4:8], state["layers.1.attn.1.gnn_k.weight"])
+    sampler.steps = 5
+    assert len(sampler.sample(torch.zeros(3, 0), generator=torch.Generator().manual_seed(0))) == 3
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: published_file(folder, strange=True), "got the class pathlib"),
+        (lambda folder: _written(folder, pickle.dumps({"a": 1})), "without params_x"),
+        (lambda folder: _written(folder, b"PK\x03\x04 cut"), "got part of one"),
+        (lambda folder: folder / "none.pth", "there is none"),
+    ],
+)
+def test_other_files_are_one_sentence(
+    tmp_path: Path, make: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", "gdss", str(make(tmp_path)), "--out", str(tmp_path / "model")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+def _written(folder: Path, content: bytes) -> Path:
+    (folder / "other.pth").write_bytes(content)
+    return folder / "other.pth"
+
+
+def test_no_model_and_broken_models_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="without"):
+        GDSSSampler().sample(torch.zeros(1, 0))
+    with pytest.raises(RunError, match=r"sampler\.yaml"):
+        GDSSSampler.load(tmp_path)
+    for wrong in ({"updates": 0}, {"least_time": 0.0}):
+        with pytest.raises(ConfigError, match="expected"):
+            GraphTraining(**wrong)  # type: ignore[arg-type]
