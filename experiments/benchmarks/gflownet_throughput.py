@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import resource
 import time
@@ -23,7 +22,8 @@ import torch
 from mogen.objective.set_file import load_set
 from mogen.oracle import Ledger, Oracle, ProcessExecutor
 from samplers.environment.fragment import FragmentEnvironment
-from samplers.environment.vocabulary import Vocabulary
+from samplers.environment.rollout import UniformActor, rollout
+from samplers.environment.vocabulary import Fragment, Vocabulary
 from samplers.gflownet.networks.fragment import HistoryTransformer, TreeTransformer
 from samplers.gflownet.policy import Network
 from samplers.gflownet.sampler import GFlowNetSampler
@@ -46,11 +46,11 @@ def gemm_rate(size: int = 1024, repeats: int = 20) -> float:
 def measure_rate(
     environment: FragmentEnvironment, batch: int, steps: int, seed: int, workers: int, network: Network, folder: Path
 ) -> dict[str, Any]:
-    """One setting: the rate over `steps` steps after one step of warm-up, and where the time went."""
+    """One setting: the rate over `steps` steps after a step of warm-up, and where the time went."""
     sampler = GFlowNetSampler(
         environment=environment,
         network=network,
-        steps=steps + 1,
+        steps=steps + 2,
         batch=batch,
         accelerator="cpu",
         checkpoint_every=10**9,
@@ -58,6 +58,8 @@ def measure_rate(
     module = None
     with ProcessExecutor(workers=workers) as executor, Ledger(folder / f"{time.time_ns()}.sqlite") as ledger:
         oracle = Oracle(load_set("druglike"), ledger, budget=10**9, executor=executor)
+        started = rollout(environment, UniformActor(environment), 64, generator=torch.Generator().manual_seed(seed + 1))
+        oracle(environment.decode(started.final))  # the workers are up before the clock runs
         clock: list[float] = []
         fragments: list[float] = []
 
@@ -71,8 +73,8 @@ def measure_rate(
         module = sampler.module
         final = module.roll(module.conditions(512), 0.0).final
         fragments = final.count.float().tolist()
-    seconds = clock[-1] - clock[0]
-    stages = {name: value / (steps + 1) for name, value in module.seconds.items()}
+    seconds = clock[-1] - clock[1]
+    stages = {name: value / (steps + 2) for name, value in module.seconds.items()}
     return {
         "batch": batch,
         "steps": steps,
@@ -88,9 +90,11 @@ def measure_rate(
 def environment_of(vocabulary: str | None, max_fragments: int, size: int | None = None) -> FragmentEnvironment:
     """At least 6 fragments where 6 fit, so that early, short molecules do not flatter the rate."""
     table = Vocabulary.default() if vocabulary is None else Vocabulary.from_json(vocabulary)
-    fragments = table.fragments
-    if size:  # larger than the vocabulary: its fragments once more, the cost is that of so many entries
-        fragments = (list(fragments) * math.ceil(size / len(fragments)))[:size]
+    fragments = list(table.fragments)
+    if size is not None:  # beyond the vocabulary: the same fragments with one site fewer
+        known = {(item.smiles, item.sites) for item in fragments}
+        fewer = [Fragment(item.smiles, item.sites[:-1]) for item in fragments if len(item.sites) > 1]
+        fragments = [*fragments, *(item for item in fewer if (item.smiles, item.sites) not in known)][:size]
     return FragmentEnvironment.of(fragments, max_fragments, min(6, max_fragments))
 
 
@@ -146,7 +150,10 @@ def benchmark(arguments: argparse.Namespace, vocabulary: str | None, folder: Pat
     result["by_batch"] = {str(batch): run(main_task, batch, history, 4) for batch in (64, 256, 1024)}
     result["by_max_fragments"] = {str(f): run(environment_of(vocabulary, f), 256, history, 4) for f in (5, 9, 15)}
     sizes = (100, 300, 600, 1000)
-    result["by_vocabulary"] = {str(size): run(environment_of(None, 9, size), 256, history, 4) for size in sizes}
+    result["by_vocabulary"] = {}
+    for size in sizes:
+        environment = environment_of(None, 9, size)
+        result["by_vocabulary"][str(len(environment.vocabulary))] = run(environment, 256, history, 4)
     return result
 
 
