@@ -1,0 +1,79 @@
+"""mogen sample MODEL --input FILE, and its sentences."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+from mogen.cli.conformations import fixed_places
+from mogen.cli.main import main
+from mogen.domain.backbone import Backbone, Residues, read_backbones, write_backbones
+from mogen.errors import ConfigError
+from samplers.str2str import Str2StrSampler
+from samplers.str2str.sampler import Protocol
+
+
+def chain(n: int = 12) -> Backbone:
+    """A zigzag of N, CA, C and O."""
+    step = torch.arange(float(n))[:, None, None] * torch.tensor([3.6, 0, 0])
+    lift = (torch.arange(n) % 2)[:, None, None] * torch.tensor([0, 1.0, 0])
+    unit = torch.tensor([[-1.2, 0.6, 0.1], [0, 0, 0], [1.2, 0.7, -0.1], [1.3, 1.9, 0]])
+    return Backbone.of(unit + step + lift, Residues.numbered("ACDEFGHIKLMN"[:n]))
+
+
+@pytest.fixture
+def model(tmp_path) -> str:
+    sampler = Str2StrSampler(size="tiny", protocol=Protocol((0.2, 0.4), steps=2, method="euler"))
+    sampler.network = sampler.build()
+    sampler.save(tmp_path / "model")
+    write_backbones(tmp_path / "in.pdb", [chain()])
+    return str(tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+def test_conformations_and_their_table_are_written(tmp_path, model, kind, capsys):
+    options = ["--input", str(tmp_path / "in.pdb"), "-n", "5", "--fixed", "1-3,12", "--format", kind]
+    assert main(["sample", model, *options, "--out", str(tmp_path / "out")]) == 0
+    models = read_backbones(tmp_path / "out" / f"conformations.{kind}")
+    assert len(models) == 5 and len(set(models)) == 5 and models[0].residues == chain().residues
+    for item in models:
+        assert torch.equal(item.coordinates[:3], chain().coordinates[:3])
+        assert torch.equal(item.coordinates[11], chain().coordinates[11])
+    table = pd.read_csv(tmp_path / "out" / "conformations.csv")
+    assert table.noise_time.tolist() == [0.2, 0.4, 0.2, 0.4, 0.2] and (table.rmsd_to_input > 0).all()
+    assert "thermodynamic" in capsys.readouterr().err
+    assert main(["sample", model, *options, "--out", str(tmp_path / "again")]) == 0
+    assert read_backbones(tmp_path / "again" / f"conformations.{kind}") == models
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--input", "IN", "--fixed", "0-3"], "residues from 1 to 12"),
+        (["--input", "IN", "--fixed", "a"], "residues such as 1-20,35"),
+        (["--input", "IN", "--format", "xyz"], "pdb or cif"),
+        (["--input", "IN", "--chains", "Q"], "a chain among A"),
+        (["--input", "none.pdb"], "there is none at none.pdb"),
+        (["--input", "CUT"], "cut.cif"),
+        (["--input", "LONG"], "at most 512 residues"),
+        ([], "input structure"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(tmp_path, model, options, sentence, capsys):
+    write_backbones(tmp_path / "cut.cif", [chain()])
+    text = (tmp_path / "cut.cif").read_text()
+    (tmp_path / "cut.cif").write_text(text[: len(text) // 2])
+    long = chain(12).coordinates.repeat(167, 1, 1)[:2000]
+    write_backbones(tmp_path / "long.pdb", [Backbone.of(long, Residues.numbered("A" * 2000))])
+    places = {"IN": "in.pdb", "CUT": "cut.cif", "LONG": "long.pdb"}
+    given = [str(tmp_path / places[item]) if item in places else item for item in options]
+    assert main(["sample", model, *given, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+def test_residues_are_counted_from_one():
+    assert fixed_places("1-3, 5", 6) == [0, 1, 2, 4]
+    with pytest.raises(ConfigError):
+        fixed_places("3-1", 6)
