@@ -261,7 +261,8 @@ class EnvelopeQ(Learner[C], Generic[C]):
         decisions = Decisions.of(trajectories)
         value = self.model(repeated, told).unflatten(0, (v, n))
         with torch.no_grad():
-            later = self.target(repeated, told).unflatten(0, (v, n))
+            # utilities are between 0 and 1, which keeps the maximum over noisy values from growing
+            later = self.target(repeated, told).unflatten(0, (v, n)).clamp(0, 1)
         target = envelope_targets(later, decisions.allowed, decisions.is_last, utility, preference, self.discount)
         taken = decisions.taken[None, :, :, None, None].expand(v, n, -1, 1, value.shape[-1])
         return envelope_loss(value.gather(3, taken)[..., 0, :], target, preference, decisions.is_real, homotopy)
