@@ -20,9 +20,11 @@ MOST = 6
 """objectives up to which it is partitioned at all"""
 _CELLS = 4_000_000
 """numbers (Monte Carlo samples x cells x candidates) held at a time"""
-_SAMPLES = {2: 64, 3: 32}
-_BASELINE = {2: 100, 3: 50}
-"""Monte Carlo samples and observed candidates kept, by objectives; the cells of a partition grow fast with both"""
+_SAMPLES = {2: 64, 3: 24}
+_BASELINE = {2: 100, 3: 32}
+_POOL = {2: 10_000, 3: 1_000}
+"""Monte Carlo samples, observed candidates kept and candidates scored, by objectives; the cells of a partition grow
+fast with the first two"""
 
 
 @final
@@ -36,11 +38,11 @@ class HypervolumeImprovement(Acquisition[C]):
     meanwhile leaves a lock that others wait for.
 
     Args:
-        samples: Monte Carlo samples; 64, 32 and 16 for 2, 3 and more objectives if null.
+        samples: Monte Carlo samples; 64, 24 and 16 for 2, 3 and more objectives if null.
         shortlist: candidates that are scored again after every pick of a batch.
         likeness: picks of a batch are less alike than this (1: no matter).
-        most_baseline: observed candidates kept as those that may be on the front; 100, 50 and 30 if null.
-        most_pool: a larger pool is first reduced to the highest scalarised upper bounds.
+        most_baseline: observed candidates kept as those that may be on the front; 100, 32 and 24 if null.
+        most_pool: a larger pool is first reduced to the highest scalarised upper bounds; 10,000, 1,000 and 500 if null.
     """
 
     def __init__(
@@ -49,11 +51,11 @@ class HypervolumeImprovement(Acquisition[C]):
         shortlist: int = 64,
         likeness: float = 1.0,
         most_baseline: int | None = None,
-        most_pool: int = 10_000,
+        most_pool: int | None = None,
     ) -> None:
         self.given_samples, self.given_baseline = samples, most_baseline
         self.shortlist, self.likeness = _at_least_one(shortlist, "shortlist"), likeness
-        self.most_pool = _at_least_one(most_pool, "most_pool")
+        self.given_pool = most_pool
 
     def prepare(self, belief: Belief[C], *, generator: torch.Generator) -> None:
         if not 2 <= belief.m <= MOST:
@@ -62,7 +64,8 @@ class HypervolumeImprovement(Acquisition[C]):
             )
         self.belief, self.seed = belief, _seed(generator)
         self.samples = self.given_samples or _SAMPLES.get(belief.m, 16)
-        self.baseline = may_be_best(belief, self.given_baseline or _BASELINE.get(belief.m, 30))
+        self.baseline = may_be_best(belief, self.given_baseline or _BASELINE.get(belief.m, 24))
+        self.most_pool = self.given_pool or _POOL.get(belief.m, 500)
         self._build(belief.pending)
 
     def _build(self, pending: Sequence[C]) -> None:
@@ -212,12 +215,12 @@ def evaluated(
 
 
 def may_be_best(belief: Belief[C], most: int, width: float = 2.0) -> list[C]:
-    """Observed valid candidates that are not surely dominated: no other's mean - 2 sd reaches their mean + 2 sd.
+    """Observed candidates that have not failed and that no other surely dominates: its mean - 2 sd, their mean + 2 sd.
 
     Those that may count (mean + 2 sd above the origin) come first, then those dominated by fewest means; at most
     `most`, at least one of anything that was observed.
     """
-    rows = belief.observed.is_valid.nonzero().flatten()
+    rows = (~belief.observed.has_failed).nonzero().flatten()
     rows = rows if len(rows) else torch.arange(len(belief.observed))
     candidates = [belief.observed.candidates[row] for row in rows.tolist()]
     mean, deviation = belief.surrogate.marginal(candidates)

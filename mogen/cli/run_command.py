@@ -46,6 +46,8 @@ def execute(config: dict[str, Any]) -> int:
     """Runs a complete config: one seed into its folder, several into one folder each."""
     out = Path(config.get("out") or Path("runs") / config["name"])
     check_writable(out)
+    if config.get("loop") and is_told(config):
+        return wait(config, out)
     if config["seeds"] > 1:
         return run_seeds(config, out)
     from mogen.cli.outcome import table
@@ -88,14 +90,15 @@ def run_loop(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
     from mogen.run import RunFolder
 
     kept = of_seed(config, seed)
-    experiment, rows = loop_experiment(config, out, seed, executor(config["executor"]), kept)
-    is_kept = not config.get("overwrite") and (out / "state.json").is_file()
-    if rows and not (is_kept and RunFolder(out).is_finished):
-        experiment.folder.open(kept, experiment.facts(), overwrite=config.get("overwrite", False))
-        with Ledger(out / "ledger.sqlite") as ledger:
-            ledger.put(rows)
-        experiment.folder.release()
-    summary = experiment.run(overwrite=not rows and config.get("overwrite", False)).summary
+    with executor(config["executor"]) as workers:
+        experiment, rows = loop_experiment(config, out, seed, workers, kept)
+        is_kept = not config.get("overwrite") and (out / "state.json").is_file()
+        if rows and not (is_kept and RunFolder(out).is_finished):
+            experiment.folder.open(kept, experiment.facts(), overwrite=config.get("overwrite", False))
+            with Ledger(out / "ledger.sqlite") as ledger:
+                ledger.put(rows)
+            experiment.folder.release()
+        summary = experiment.run(overwrite=not rows and config.get("overwrite", False)).summary
     rounds = out / "checkpoints" / "rounds.csv"
     if rounds.is_file():
         (out / "rounds.csv").write_bytes(rounds.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from mogen import plugins
 from mogen.errors import DataError
 
 
-def tell(run: str, results: str) -> None:
+def tell(run: str, results: str, *, again: bool = False) -> None:
     """Tell a run what was measured, from a CSV, SDF or Parquet file; in any order, in parts, batches mixed.
 
     Empty cells are missing and may be told later; `failed` in a cell or in the column `status` marks a failure; a
@@ -20,6 +21,7 @@ def tell(run: str, results: str) -> None:
     Args:
         run: the folder of a run with a loop whose values come from people
         results: the file
+        again: a file that was told already holds new measurements of the same values: replicates
     """
     from mogen.cli.loop import check_is_waiting, waiting
     from mogen.cli.run_command import of_seed
@@ -31,11 +33,13 @@ def tell(run: str, results: str) -> None:
     with waiting(folder, of_seed(config, config["seed"])) as opened:
         settings = opened.builder.settings
         found = read_measurements(results, opened.objectives, kind=settings.kind)
-        rows = rows_of(opened, found)
+        rows = rows_of(opened, found, *once(opened, Path(results), again))
         told = [item for item in found.candidates if item.key in {row.key for row in rows}]
         loop = opened.loop()
         unasked = len({item.key for item in told if item.key not in loop.pending and item.key not in loop.entries})
         summary = learn(opened, loop, found, [*rows, *opened.computed(unique(told))])
+        opened.state["files"].append(opened.state.pop("telling")["sha256"])
+        opened.folder.save()
         write_figures(opened, config)
     print(summary)
     if unasked:
@@ -47,12 +51,25 @@ def unique(candidates: list[Any]) -> list[Any]:
     return list({item.key: item for item in candidates}.values())
 
 
-def rows_of(opened: Any, found: Any) -> list[Any]:
-    """What a file says as rows for the ledger, each value under the next free replicate."""
+def once(opened: Any, path: Path, again: bool) -> tuple[str, dict[str, int]]:
+    """A file's hash, and the replicates its values go under where telling it was begun and did not end.
+
+    Raises `DataError` where the very same file was told before, unless it is to be.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = opened.state.setdefault("files", [])
+    if digest in known and not again:
+        raise DataError(f"expected new results, got {path}, which was told already: --again if these are replicates")
+    begun = opened.state.get("telling") or {}
+    return digest, begun["first"] if begun.get("sha256") == digest else {}
+
+
+def rows_of(opened: Any, found: Any, digest: str, begun: Mapping[str, int]) -> list[Any]:
+    """What a file says as rows for the ledger, each value under the next free replicate, which is noted first."""
     from mogen.objective import Status
     from mogen.oracle import Row
 
-    rows, used = [], dict[tuple[str, str], int]()
+    rows, used, first = [], dict[tuple[str, str], int](), dict[str, int]()
     for place, candidate in enumerate(found.candidates):
         for i, item in enumerate(opened.objectives.objectives):
             state = Status(int(found.evaluation.status[place, i]))
@@ -60,12 +77,15 @@ def rows_of(opened: Any, found: Any) -> list[Any]:
                 continue
             slot = (candidate.key, item.identity)
             if slot not in used:
-                used[slot] = first_free(opened.ledger, *slot)
+                name = "\t".join(slot)
+                used[slot] = first[name] = begun[name] if name in begun else first_free(opened.ledger, *slot)
             value = float(found.evaluation.raw[place, i])
             rows.append(Row(candidate.key, item.identity, value, state, account="mogen", replicate=used[slot]))
             used[slot] += 1
     if not rows:
         raise DataError("expected at least one value or failure to be told, got only empty cells")
+    opened.state["telling"] = {"sha256": digest, "first": first}
+    opened.folder.save()
     return rows
 
 

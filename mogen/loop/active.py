@@ -141,7 +141,7 @@ class ActiveLoop(Generic[C]):
 
     def ask(self, q: int | None = None) -> list[C]:
         """At most q new candidates to be measured together; they are pending until told. Empty where none is left."""
-        is_first = not bool(self.observed.is_valid.any())
+        is_first = not bool(self.observed.value.isfinite().any())
         q = (self.start if is_first and not self.pending else self.batch) if q is None else q
         if q < 1:
             raise ConfigError(f"expected to ask for at least 1 candidate, got {q}")
@@ -184,7 +184,7 @@ class ActiveLoop(Generic[C]):
 
     def foreseen(self, candidates: Sequence[C], evaluation: Evaluation) -> Calibration | None:
         """How well the present belief foresees what is about to be learned; None without a belief or anything new."""
-        if not bool(self.observed.is_valid.any()):
+        if not bool(self.observed.value.isfinite().any()):
             return None
         belief = self.strategy.believe(self.observed)
         if belief is None:
@@ -200,6 +200,7 @@ class ActiveLoop(Generic[C]):
         part = Observations(
             [candidates[row] for row in rows],
             new.value[rows], new.noise[rows], new.is_valid[rows], new.utility[rows],
+            new.has_failed[rows],
         )  # fmt: skip
         return calibration(belief, part)
 

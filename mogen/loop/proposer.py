@@ -76,8 +76,8 @@ class LibraryProposer(Proposer[Any]):
 class Genetic(Proposer[C]):
     """Generations of children of the best, by the upper bound mean + kappa sd; all children are the pool.
 
-    The first parents are the observed ones of the highest Pareto rank; after every generation parents and children
-    compete by rank, then by crowding distance (Deb et al. 2002). With one generation these are mutated incumbents.
+    The first parents are the observed ones of the highest Pareto rank by that bound; after every generation parents and
+    children compete by rank, then by crowding distance (Deb et al. 2002). One generation makes mutated incumbents.
 
     Args:
         variation: mutation and crossover.
@@ -101,11 +101,11 @@ class Genetic(Proposer[C]):
     def propose(self, context: Context[C]) -> Sequence[C]:
         measure = BoundMeasure(context.belief, self.kappa)
         observed = context.belief.observed
-        rows = observed.is_valid.nonzero().flatten().tolist() or list(range(len(observed)))
+        rows = (~observed.has_failed).nonzero().flatten().tolist() or list(range(len(observed)))
         people = [observed.candidates[row] for row in rows]
-        kept = survivors(observed.utility[rows], self.population)
-        people = [people[row] for row in kept]
         worth = measure(people).value
+        kept = survivors(worth.clamp(max=1.0), self.population)
+        people, worth = [people[row] for row in kept], worth[kept]
         pool: dict[str, C] = {}
         for _ in range(self.generations):
             children = self.variation(people, self.children, generator=context.generator)

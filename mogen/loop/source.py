@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any, Generic, final
 
 import torch
@@ -68,5 +69,6 @@ class SamplerSource(Source[C]):
                 raise BudgetExhausted(f"{n} candidates were to be drawn")
             return believed(torch.zeros(len(candidates), self.m, dtype=torch.float64))
 
-        self.sampler.fit(measure, m=self.m, generator=generator)
+        with suppress(BudgetExhausted):
+            self.sampler.fit(measure, m=self.m, generator=generator)
         return list(asked.values())[:n]

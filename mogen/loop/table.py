@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,39 +127,43 @@ def _cell(cell: Any, name: str, has_failed: bool) -> tuple[float, Status]:
 
 
 def _rows(path: Path) -> tuple[list[int], list[dict[str, Any]]]:
-    """Line numbers (from 1, the header included) and rows by column."""
+    """Line numbers (from 1, the header included) and rows by column; empty rows are left out."""
     ending = path.suffix.lower()
-    if ending == ".sdf":
-        return _sdf(path)
+    try:
+        lines, rows = _sdf(path) if ending == ".sdf" else _parquet(path) if ending == ".parquet" else _csv(path)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"expected a table in {path}, got {' '.join(str(error).split())[:200]}") from error
+    kept = [place for place, row in enumerate(rows) if any(str(cell or "").strip() for cell in row.values())]
+    return [lines[place] for place in kept], [rows[place] for place in kept]
+
+
+def _csv(path: Path) -> tuple[list[int], list[dict[str, Any]]]:
+    """Separated by whatever of comma, semicolon and tab is most frequent in the first line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        head = file.readline()
+        file.seek(0)
+        reader = csv.reader(file, delimiter=max(",;\t", key=head.count))
+        names = next(reader, None)
+        if not names:
+            raise ValueError("an empty file")
+        lines, rows = [], []
+        for cells in reader:
+            lines.append(reader.line_num)
+            rows.append(dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False)))
+    return lines, rows
+
+
+def _parquet(path: Path) -> tuple[list[int], list[dict[str, Any]]]:
     import pandas as pd
 
-    try:
-        if ending == ".parquet":
-            table = pd.read_parquet(path)
-            first = 1
-        else:
-            table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, skip_blank_lines=False, sep=None, engine="python"
-            )
-            first = 2
-    except (OSError, ValueError) as error:
-        raise DataError(f"expected a table in {path}, got {' '.join(str(error).split())[:200]}") from error
-    records = table.to_dict("records")
-    rows = [{str(key): value for key, value in record.items()} for record in records]
-    numbered = [
-        (first + place, row) for place, row in enumerate(rows) if any(str(cell).strip() for cell in row.values())
-    ]
-    return [line for line, _ in numbered], [row for _, row in numbered]
+    records = pd.read_parquet(path).to_dict("records")
+    rows: list[dict[str, Any]] = [{str(key): value for key, value in record.items()} for record in records]
+    return list(range(1, len(rows) + 1)), rows
 
 
 def _sdf(path: Path) -> tuple[list[int], list[dict[str, Any]]]:
     """Records and properties of an SDF; the record's number stands for its line."""
-    from rdkit import Chem, rdBase
+    from mogen.domain.sdf import read_sdf
 
-    rows = []
-    with rdBase.BlockLogs():
-        for mol in Chem.SDMolSupplier(str(path)):
-            smiles = "" if mol is None else Chem.MolToSmiles(mol)
-            properties = {} if mol is None else mol.GetPropsAsDict()
-            rows.append({"candidate": smiles} | {key: value for key, value in properties.items() if key != "candidate"})
+    rows = read_sdf(path)
     return list(range(1, len(rows) + 1)), rows

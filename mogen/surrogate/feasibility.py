@@ -29,10 +29,11 @@ class Feasibility(Generic[C]):
 
     @classmethod
     def learned(cls, observations: Observations[C], kernels: Sequence[Kernel] | None = None) -> Self | None:
-        """The classifier of what was observed; None where all were valid or none was: there is nothing to learn."""
-        if observations.is_valid.all() or not observations.is_valid.any():
+        """The classifier of what was observed; None where all failed or none did: there is nothing to learn."""
+        failed = observations.has_failed
+        if failed.all() or not failed.any():
             return None
-        label = observations.is_valid.double()[:, None]
+        label = (~failed).double()[:, None]
         process: GaussianProcess[C] = GaussianProcess(kernels)
         noise = torch.full_like(label, _NOISE)
         process.fit(Observations(observations.candidates, label, noise, observations.is_valid, label))

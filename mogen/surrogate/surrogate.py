@@ -31,6 +31,8 @@ class Observations(Generic[C]):
     noise: Float[Tensor, "n m"]
     is_valid: Bool[Tensor, " n"]
     utility: Float[Tensor, "n m"]
+    failed: Bool[Tensor, " n"] | None = None
+    """a measurement failed or a constraint does not hold; what is merely missing has not; the invalid ones if None"""
 
     def __post_init__(self) -> None:
         if len(self.candidates) != len(self.value):
@@ -44,12 +46,19 @@ class Observations(Generic[C]):
         """Objectives."""
         return self.value.shape[1]
 
+    @property
+    def has_failed(self) -> Bool[Tensor, " n"]:
+        """Whether a candidate is known to be invalid."""
+        return ~self.is_valid if self.failed is None else self.failed
+
     @classmethod
     def of(
         cls, candidates: Sequence[C], evaluation: Evaluation, span: Float[Tensor, " m"] | None = None
     ) -> Observations[C]:
         """Candidates and their evaluation; `span` is best - worst, by which a noise of raw values is divided."""
         is_known = (evaluation.status == Status.MEASURED) & evaluation.value.isfinite()
+        is_whole = (evaluation.status == Status.MEASURED).all(1)
+        failed = (evaluation.status == Status.FAILED).any(1) | (is_whole & ~evaluation.is_valid)
         noise = torch.full_like(evaluation.value, torch.nan)
         if evaluation.noise is not None:
             noise = evaluation.noise / (span.abs() if span is not None else 1.0)
@@ -59,6 +68,7 @@ class Observations(Generic[C]):
             noise.double(),
             evaluation.is_valid,
             evaluation.utility.double(),
+            failed,
         )
 
 
