@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def encoded(smiles: Sequence[str], types: Sequence[str], max_atoms: int, *, skip
                 graphs = MolecularGraphs(torch.from_numpy(arrays["atoms"]), torch.from_numpy(arrays["bonds"]))
                 rows = arrays["rows"].tolist()
             return Encoded(graphs, [smiles[row] for row in rows], len(smiles) - len(rows))
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             path.unlink()
     graphs, rows = encode_molecules(smiles, types, max_atoms, skip=skip)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,8 +209,11 @@ def moments(smiles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()[:32]
     path = cache() / "fcd" / f"{digest}.npz"
     if path.is_file():
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["mean"], arrays["covariance"]
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays["mean"], arrays["covariance"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            path.unlink()
     rows = activations(canonical).astype(np.float64)
     mean, covariance = rows.mean(0), np.cov(rows.T)
     _keep(path, mean=mean, covariance=covariance)
