@@ -96,15 +96,25 @@ def js_of_values(
 
 
 def js_of_histograms(
-    values: Float[Tensor, "k p"], histograms: list[Float[Tensor, " h"]], width: float, *, pseudo: float = 1e-6
+    values: Float[Tensor, "k p"],
+    histograms: list[Float[Tensor, " h"]],
+    width: float,
+    *,
+    bins: int | None = 50,
+    pseudo: float = 1e-6,
 ) -> Divergence:
-    """The same against histograms with bins of one width from 0; bins from the first to the last non-empty one."""
+    """The same against histograms with bins of one width from 0, whose range is from the first to the last count.
+
+    The counts are put together into so many bins, each where its centre lies; None keeps them as they are.
+    """
     found = []
     for mine, counts in zip(values.double().T.numpy(), histograms, strict=True):
         there = counts.nonzero()[:, 0]
         first, last = int(there[0]), int(there[-1]) + 1
-        edges = width * np.arange(first, last + 1)
-        theirs = counts[first:last].double().numpy() / (float(counts.sum()) * width)
+        edges = np.linspace(width * first, width * last, (last - first if bins is None else bins) + 1)
+        centres = width * (np.arange(first, last) + 0.5)
+        theirs, _ = np.histogram(centres, bins=edges, weights=counts[first:last].double().numpy())
+        theirs = theirs / (theirs.sum() * np.diff(edges))
         found.append((_js(_density(mine, edges) + pseudo, theirs + pseudo), _inside(mine, edges)))
     distances, inside = zip(*found, strict=True)
     return Divergence(float(np.mean(distances)), float(np.mean(inside)))
