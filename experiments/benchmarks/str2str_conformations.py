@@ -5,7 +5,8 @@
 
 One row per protein, noise time and method. Torsion noise and the elastic network have the model's mean RMSD from the
 input. At the end, per noise time, Wilcoxon's signed-rank test over inputs of Val-CA against torsion noise. Pair
-distances are compared with MD histograms where MOGEN_DATA has them (chignolin, trp-cage, BBA).
+distances are compared with MD histograms where MOGEN_DATA has them (chignolin, trp-cage, BBA), and the first two TICA
+components with the MD density (chignolin, trp-cage; counts of 20 samples in 101 x 101 bins say little).
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from scipy.stats import wilcoxon
 from str2str_baselines import elastic_network, torsion_noise
 
 from mogen.dataset.store import find
-from mogen.domain.backbone import Backbone, read_backbone
+from mogen.domain.backbone import Backbone, dihedral, read_backbone
 from mogen.domain.conformation import pair_distances, radius_of_gyration, rmsd
 from mogen.errors import DataError
-from mogen.metric.ensemble import backbone_validity, js_of_histograms, mean_pairwise_rmsd
+from mogen.metric.ensemble import Tica, backbone_validity, js_of_density_2d, js_of_histograms, mean_pairwise_rmsd
 from samplers.str2str import Str2StrSampler
 
 REFERENCES = {"CLN025": "CHIGNOLIN_testset", "2JOF": "TRP_CAGE_testset", "1FME": "BBA_testset"}
@@ -49,7 +50,32 @@ def measured(atoms: torch.Tensor, backbone: Backbone, name: str) -> dict[str, An
     reference = histograms(name, len(backbone))
     if reference is not None:
         row["js_pwd"], row["pwd_in_support"] = js_of_histograms(pair_distances(ca), *reference)
+    plane = tica_plane(name, len(backbone))
+    if plane is not None:
+        points = plane["tica"](dihedrals_and_distances(ca))
+        row["js_tic2d"], row["tic_in_support"] = js_of_density_2d(points, plane["density"], *plane["edges"])
     return row
+
+
+def dihedrals_and_distances(ca: torch.Tensor) -> torch.Tensor:
+    """Dihedrals of four CA in a row (radians), then all CA distances (Å): the features of the reference projections."""
+    angles = dihedral(ca[:, :-3], ca[:, 1:-2], ca[:, 2:-1], ca[:, 3:])
+    return torch.cat((angles, pair_distances(ca, apart=1)), 1)
+
+
+def tica_plane(name: str, residues: int) -> dict[str, Any] | None:
+    """MD density in the plane of two TICA components; None where there is none for this chain."""
+    try:
+        with np.load(find("fastfolder_tica_reference"), allow_pickle=False) as file:
+            if f"{REFERENCES.get(name)}_proj" not in file:
+                return None
+            keys = ("mean", "proj", "prob", "xedges", "yedges")
+            mean, proj, density, x, y = (torch.from_numpy(file[f"{REFERENCES[name]}_{key}"]) for key in keys)
+    except DataError:
+        return None
+    if len(mean) != residues - 3 + residues * (residues - 1) // 2:
+        return None
+    return {"tica": Tica(mean, proj), "density": density, "edges": (x, y)}
 
 
 def histograms(name: str, residues: int) -> tuple[list[torch.Tensor], float] | None:
