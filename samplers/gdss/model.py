@@ -93,13 +93,10 @@ def pair_mask(mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v v"]:
 
 
 def graph_mask(fields: Fields) -> Fields:
-    """What exists of nodes and edges; `fixed_x` and `fixed_adj` (1: keep as it is) may stand among the fields."""
+    """What exists of nodes and edges."""
     mask = {"x": fields["mask"].unsqueeze(-1), "adj": pair_mask(fields["mask"])}
     if fields["adj"].ndim == 4:
         mask["adj"] = mask["adj"].unsqueeze(-1)
-    for name in mask:
-        if f"fixed_{name}" in fields:
-            mask[name] = mask[name] * (1 - fields[f"fixed_{name}"])
     return mask
 
 

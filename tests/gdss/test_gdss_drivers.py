@@ -1,0 +1,75 @@
+"""The benchmark drivers of graph diffusion, on models that are tiny and untrained."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from samplers.diffusion import VE, EulerMaruyama, PredictorCorrector
+from samplers.gdss.model import GraphKind, GraphModel
+from samplers.gdss.sampler import GDSSSampler
+from samplers.gdss.training import Published
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
+
+
+def driver(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def model(folder: Path, types: tuple[str, ...]) -> str:
+    torch.manual_seed(0)
+    kind = GraphKind(types, len(types) or 4, 5, (0, 0, 0, 0, 1, 1))
+    made = GraphModel(Published(hidden=8, attention=8).build(kind), kind, VE(), VE(), "published")
+    GDSSSampler.of(made, PredictorCorrector() if types else EulerMaruyama(), 3).save(folder / "model")
+    return str(folder / "model")
+
+
+def test_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOGEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "some.smi").write_text("\n".join("C" * k + "O" for k in range(1, 60)))
+    out = tmp_path / "out.json"
+    options = ["--model", model(tmp_path, ("C", "N", "O")), "--data", str(tmp_path / "some.smi"), "-n", "9"]
+    options += ["--steps", "3", "--batch", "4", "--no-fcd", "--json", str(out)]
+    assert driver("gdss_molecules").main(options) == 0
+    found = json.loads(out.read_text())
+    assert found["n"] == 9 and 0 <= found["valid"] <= found["valid_corrected"] <= 1
+    assert found["network_evaluations"] == 9 * 3 * 2
+    assert found["nspdk"] >= 0 and found["fcd"] is None
+
+
+def test_graphs(tmp_path: Path) -> None:
+    graphs = [{"n": n, "edges": [[k, k + 1] for k in range(n - 1)]} for n in (3, 4, 5, 4, 3, 5, 4, 3, 5, 4)]
+    (tmp_path / "paths.json").write_text(json.dumps(graphs))
+    out = tmp_path / "out.json"
+    options = ["--model", model(tmp_path, ()), "--data", str(tmp_path / "paths.json"), "-n", "6"]
+    assert driver("gdss_graphs").main([*options, "--resamples", "20", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    parts = [found[name] for name in ("degree", "clustering", "orbit")]
+    assert found["average"] == pytest.approx(sum(parts) / 3)
+    assert found["floor"]["degree"] < found["degree"]
+    assert found["degree_interval"][0] <= found["degree_interval"][1]
+
+
+def test_speed(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    options = ["--model", model(tmp_path, ("C", "N", "O")), "-n", "8", "--batch", "4", "--steps", "2", "--repeats", "2"]
+    assert driver("gdss_speed").main([*options, "--peer", "python -c 'print(0.5)'", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["flops"] > 0 and found["floor_seconds"] < found["seconds"]
+    assert found["times_faster"] == pytest.approx(0.5 / found["seconds"])
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, extra in (("gdss_molecules", []), ("gdss_graphs", ["--data", "grid"]), ("gdss_speed", [])):
+        assert driver(name).main(["--model", str(tmp_path), *extra]) == 2
+        assert capsys.readouterr().err.startswith(f"{name}: error: expected")
