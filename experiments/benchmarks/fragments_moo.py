@@ -128,7 +128,7 @@ def sampler(arguments: argparse.Namespace) -> GFlowNetSampler[Molecule]:
         **common,
         asking=asking,
         network=HistoryTransformer(width=128, depth=2, heads=4),
-        scalarization=WeightedLogSum(floor=0.05),
+        scalarization=WeightedSum() if arguments.scalarization == "sum" else WeightedLogSum(floor=0.05),
         beta=ConstantBeta(arguments.beta),
         replay=Replay(warmup=500, share=2.0, sharpness=16.0, rebuilt=0.5, rebuilt_sharpness=64.0),
         batch=arguments.batch or 64,
@@ -226,6 +226,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "cpu_seconds": cpu,
         "settings": "published" if arguments.paper else "ours",
+        "options": {name: str(value) for name, value in vars(arguments).items()},
         "objective_set": objectives.identity,
         "reference_point": [0.0] * objectives.m,
         "random": random,
@@ -275,6 +276,9 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--accelerator", default="cpu", help="Lightning's: cpu, gpu, auto")
     parser.add_argument("--batch", type=int, default=None, help="trajectories a batch; 64 unless given")
     parser.add_argument("--beta", type=float, default=96.0, help="our settings: the reward exponent")
+    parser.add_argument(
+        "--scalarization", choices=["sum", "logsum"], default="logsum", help="our settings, asked by preference"
+    )
     parser.add_argument("--updates", type=int, default=4, help="our settings: gradient steps a batch")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="our settings")
     arguments = parser.parse_args(words)
