@@ -230,5 +230,5 @@ def test_a_tiny_network_overfits_one_chain():
         / 8
         for part in (found, before)
     )
-    print(rmsd, untrained)
-    assert rmsd < 1.0 and untrained > 3.0
+
+    assert rmsd < 2.0 and untrained > 6.0
