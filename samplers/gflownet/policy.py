@@ -64,7 +64,7 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def path_logits(
         self, trajectories: Trajectories, condition: Float[Tensor, "n d"]
-    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
+    ) -> tuple[tuple[Float[Tensor, "n l _"], ...], Float[Tensor, "n l e"]]:
         """Logits of every choice of every step, and a summary of the state before it, in one pass with gradients."""
 
     def path(
@@ -131,7 +131,7 @@ class StatePolicy(Policy):
 
     def path_logits(
         self, trajectories: Trajectories, condition: Float[Tensor, "n d"]
-    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
+    ) -> tuple[tuple[Float[Tensor, "n l _"], ...], Float[Tensor, "n l e"]]:
         n, steps, choices = trajectories.actions.shape
         states, told = stacked(trajectories.states[:steps]), tuple(x.repeat(steps, 1) for x in self.tell(condition))
         trunk, actions = self.trunk(states, told), trajectories.actions.transpose(0, 1).flatten(0, 1)

@@ -141,7 +141,7 @@ class HistoryPolicy(Policy):
 
     def path_logits(
         self, trajectories: Trajectories[FragmentState], condition: Float[Tensor, "n d"]
-    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
+    ) -> tuple[tuple[Float[Tensor, "n l _"], ...], Float[Tensor, "n l e"]]:
         told = self.condition(condition)
         fragment = trajectories.final.fragment
         steps = trajectories.actions.shape[1]
@@ -241,7 +241,7 @@ class TreePolicy(Policy):
 
     def path_logits(
         self, trajectories: Trajectories[FragmentState], condition: Float[Tensor, "n d"]
-    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
+    ) -> tuple[tuple[Float[Tensor, "n l _"], ...], Float[Tensor, "n l e"]]:
         told = self.condition(condition)
         steps = trajectories.actions.shape[1]
         stacked = FragmentState.stack(trajectories.states[:steps])

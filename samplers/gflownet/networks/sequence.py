@@ -63,7 +63,7 @@ class CausalPolicy(Policy):
 
     def path_logits(
         self, trajectories: Trajectories[SequenceState], condition: Float[Tensor, "n d"]
-    ) -> tuple[tuple[Float[Tensor, "n l a"], ...], Float[Tensor, "n l d"]]:
+    ) -> tuple[tuple[Float[Tensor, "n l _"], ...], Float[Tensor, "n l e"]]:
         told = self.condition(condition)
         actions = trajectories.actions[..., 0]
         tokens = nn.functional.pad(self.token(actions[:, :-1]), (0, 0, 1, 0))
