@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from mogen.domain.point import Point
 from mogen.domain.sequence import TokenSequence
 from mogen.errors import BudgetExhausted, ConfigError, RunError
 from mogen.objective import FunctionObjective, ObjectiveSet
+from mogen.oracle import Ledger, Oracle, SerialExecutor
 from mogen.preference import Tchebycheff
 from mogen.sampler import Sampler, check_sampler
 from samplers.baseline.a2c import MOA2C
@@ -166,3 +168,29 @@ def test_an_untrained_one_or_other_preferences_are_named(kind: Any, tmp_path) ->
     baseline.build(2)
     with pytest.raises(ConfigError, match="n x 2"):
         baseline.sample(torch.ones(1, 3) / 3)
+
+
+@pytest.mark.parametrize("kind", [MOReinforce, EnvelopeQ, MARS])
+def test_a_restarted_baseline_pays_nothing_twice(kind: Any, tmp_path) -> None:
+    """As a run does: the account begins again at zero, the ledger knows what was measured before the crash."""
+    environment, measured = HyperGrid(2, 12), []
+
+    def counted(candidate: Any, power: int) -> float:
+        measured.append((candidate.key, power))
+        return number(candidate, power)
+
+    parts = [
+        FunctionObjective(counted, name=f"digits{power}", worst=0, best=100, parameters={"power": power})
+        for power in (1, 2)
+    ]
+    asked = []
+    for budget in (3, 5):
+        with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+            oracle: Any = Oracle(
+                ObjectiveSet(parts), ledger, budget=budget, account="baseline", executor=SerialExecutor()
+            )
+            oracle.truncate(0)
+            small(kind, environment).fit(oracle, m=2, generator=torch.Generator().manual_seed(0))
+            asked.append(oracle.history().keys)
+    assert asked[1][:3] == asked[0] and len(asked[1]) == 5
+    assert len(measured) == len(set(measured)) == 2 * len(asked[1])
