@@ -123,8 +123,8 @@ class GFlowNetModule(lightning.LightningModule):
             return None
         n = len(condition)
         old = replay.draw(condition, self.reward, sharpness=replay.rebuilt_sharpness, generator=self.generator)
-        retold = old.retold(self.environment, generator=self.generator)
-        kept = (torch.rand(n, generator=self.generator) * retold.is_step.sum(1)).long()
+        retold = old.retold(self.environment, generator=self.generator, device=self.device)
+        kept = (torch.rand(n, generator=self.generator) * retold.is_step.sum(1).cpu()).long()
         is_rebuilt = torch.rand(n, generator=self.generator) < replay.rebuilt
         return retold.actions.to(self.device), torch.where(is_rebuilt, kept, 0).to(self.device)
 
@@ -242,6 +242,18 @@ class GFlowNetModule(lightning.LightningModule):
             return short
         actions = padded(self.environment, short.actions, short.final)
         return retrace(self.environment, actions, short.log_symmetry)
+
+    def on_fit_start(self) -> None:
+        self._move_tables()
+
+    def on_fit_end(self) -> None:
+        self._move_tables("cpu")
+
+    def _move_tables(self, device: str | None = None) -> None:
+        """Environments that keep tables of their own take them along."""
+        move = getattr(self.environment, "to", None)
+        if move is not None:
+            move(device or self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         update_average(self.sampling_policy, self.policy, self.average)
