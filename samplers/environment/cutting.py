@@ -141,7 +141,8 @@ class Census:
                 chosen.append(Fragment(smiles, merge_sites(smiles, self.sites[smiles], max_sites)))
         if not chosen:
             raise ConfigError(
-                f"expected fragments in at least {min_count} molecules each, got none in {self.molecules} molecules"
+                f"expected fragments in at least {min_count} molecules each, got none in {self.molecules} "
+                f"molecules ({self.unreadable} lines could not be read as SMILES)"
             )
         return Vocabulary(chosen, name)
 

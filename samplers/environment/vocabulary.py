@@ -141,13 +141,15 @@ class Vocabulary:
             path = locate(path.name)
         document = _read(path)
         if document.get("format") == FORMAT:
-            return cls(_own_form(document, path), str(document.get("name", path.stem)))
-        if "block_smi" in document and "block_r" in document:
-            return cls(_published_form(document, path), path.stem)
-        raise ConfigError(
-            f"expected a vocabulary with 'format': {FORMAT!r}, or with 'block_smi' and 'block_r', in {path},"
-            f" got the keys {sorted(document)[:8]}"
-        )
+            fragments, name = _own_form(document, path), str(document.get("name", path.stem))
+        elif "block_smi" in document and "block_r" in document:
+            fragments, name = _published_form(document, path), path.stem
+        else:
+            raise _unknown_form(document, path)
+        try:
+            return cls(fragments, name)
+        except ConfigError as error:
+            raise ConfigError(f"{error}, in {path}") from error
 
     def to_json(self, path: Path | str, **facts: Any) -> None:
         """Writes our own form, with any facts about where it came from."""
@@ -328,6 +330,14 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"expected a JSON object as the vocabulary, got a {type(document).__name__} in {path}")
     return document
+
+
+def _unknown_form(document: dict[str, Any], path: Path) -> ConfigError:
+    """What to say of a JSON object that is no vocabulary."""
+    return ConfigError(
+        f"expected a vocabulary with 'format': {FORMAT!r}, or with 'block_smi' and 'block_r', in {path},"
+        f" got the keys {sorted(document)[:8]}"
+    )
 
 
 def _own_form(document: dict[str, Any], path: Path) -> list[Fragment]:
