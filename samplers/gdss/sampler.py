@@ -185,9 +185,10 @@ class GDSSSampler(Sampler[Any]):
             threshold=options.threshold,
         )
         sizes = model.kind.draw_sizes(len(group), generator=generator)
-        made = model.steer(sizes, group, solver, model.grid(steps), guide, generator=generator)
-        self.looks += guide.looks
-        return made
+        try:
+            return model.steer(sizes, group, solver, model.grid(steps), guide, generator=generator)
+        finally:
+            self.looks += guide.looks  # also when the budget ends in the middle
 
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> list[Fields]:
         """Clean fields of n graphs of sizes as in the training data, before they are rounded."""
@@ -291,14 +292,14 @@ class GDSSSampler(Sampler[Any]):
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
 
     def accounts(self) -> dict[str, Any]:
-        """What steering cost, and how many particles were effective; nothing where nothing was steered."""
-        if not self.looks:
+        """What `fit` cost, and how many particles were effective (over all groups and looks); nothing without `fit`."""
+        if self.record is None:
             return {}
-        sizes = [look.size for look in self.looks]
+        sizes = [look.size for look in self.looks] or [1.0]
         return {
             "network_evaluations": self.trained()[0].evaluations,
-            "asked_for": len(self.record.keys) if self.record is not None else 0,
-            "looks": len(sizes),
+            "measured": len(self.record),
+            "looks": len(self.looks),
             "effective_share": sum(sizes) / len(sizes),
             "least_effective_share": min(sizes),
             "resampled_groups": sum(look.resampled for look in self.looks),

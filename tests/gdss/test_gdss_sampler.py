@@ -225,7 +225,12 @@ def test_steering_asks_within_the_budget_and_moves_candidates_along_the_preferen
     assert float(utility[:12, 0].mean()) > float(utility[12:, 0].mean())
     assert float(utility[12:, 1].mean()) > float(utility[:12, 1].mean())
     card = loaded.card
-    assert card["asked_for"] >= 60 and 0 < card["effective_share"] <= 1 and card["network_evaluations"] > 0
+    assert (
+        0 < card["measured"] <= 60
+        and card["looks"] > 0
+        and 0 < card["effective_share"] <= 1
+        and card["network_evaluations"] > 0
+    )
     with pytest.raises(ConfigError, match="n x 2"):
         loaded.sample(torch.zeros(3, 0))
     ledger.close()
