@@ -134,11 +134,11 @@ def test_every_loss_learns_the_exact_distribution(loss: TrajectoryLoss, backward
         loss=loss,
         beta=ConstantBeta(4.0),
         backward=backward,  # type: ignore[arg-type]
-        steps=150,
+        steps=200,
         batch=64,
         learning_rate=1e-2,
         partition_rate=1e-1,
-        decay_steps=40,
+        decay_steps=35,
         epsilon=0.1,
         average=0.9,
         accelerator="cpu",
