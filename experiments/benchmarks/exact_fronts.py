@@ -111,10 +111,11 @@ def sequence_sampler(environment: Environment, *, beta: float, steps: int, batch
 
 
 def string_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
-    """An MLP that sees every string several times."""
+    """An MLP that sees every string several times; a floor that keeps worthless strings from ruling the loss."""
     return GFlowNetSampler(
         environment=environment,
         network=MLP(256, 3),
+        loss=TrajectoryBalance(huber=2.0),
         beta=ConstantBeta(beta),
         replay=Replay(capacity=200_000, warmup=500, share=3.0, sharpness=0.0),
         steps=steps,
@@ -124,6 +125,7 @@ def string_sampler(environment: Environment, *, beta: float, steps: int, batch: 
         learning_rate=2e-3,
         partition_rate=1e-1,
         decay_steps=steps / 6,
+        floor=-12.0,
         checkpoint_every=10**9,
         accelerator="cpu",
     )
