@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +221,20 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """The objectives, the sampler and the baselines a complete config names."""
     objectives = objectives_of(config)
     sampler = settings.instantiate(*settings.parse(config))
-    return objectives, sampler, {baseline_name(text): baseline(text, sampler) for text in config["baselines"]}
+    return objectives, sampler, baselines(config["baselines"], sampler)
+
+
+def baselines(names: Sequence[str], sampler: Any) -> dict[str, Any]:
+    """The baselines of a config; of the default ones, those that suit what the sampler makes."""
+    made = {}
+    for text in names:
+        try:
+            made[baseline_name(text)] = baseline(text, sampler)
+        except ConfigError as error:
+            if tuple(names) != settings.BASELINES:
+                raise
+            print(f"without the baseline {text}: {error}", file=sys.stderr)
+    return made
 
 
 def objectives_of(config: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ import yaml
 from rdkit import Chem
 
 from mogen.cli.main import main
+from mogen.errors import ConfigError
 
 FILES = {
     "config.yaml", "versions.json", "ledger.sqlite", "checkpoints", "metrics.csv", "candidates.parquet", "front.csv",
@@ -239,3 +240,16 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(slow, tmp_path, workers, capsys
     assert [line.split()[0] for line in shown[:-1]] == ["method", "mogen", "random"] and shown[1].count("*") <= 1
     for name in ("front.csv", "hypervolume.csv"):
         assert (out / name).read_text() == (whole / name).read_text()
+
+
+def test_default_baselines_are_those_that_suit_the_sampler(capsys):
+    from mogen.cli.config import BASELINES
+    from mogen.cli.run_command import baselines
+    from samplers.environment.hypergrid import HyperGrid
+    from samplers.gflownet.sampler import GFlowNetSampler
+
+    sampler = GFlowNetSampler(environment=HyperGrid())
+    assert list(baselines(BASELINES, sampler)) == ["random", "nsga2"]
+    assert "without the baseline graph_ga: expected" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="expected"):
+        baselines(["graph_ga"], sampler)
