@@ -225,15 +225,18 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def baselines(names: Sequence[str], sampler: Any) -> dict[str, Any]:
-    """The baselines of a config; of the default ones, those that suit what the sampler makes."""
-    made = {}
+    """The baselines of a config; of the default ones, those that suit what the sampler makes (at least one must)."""
+    made: dict[str, Any] = {}
+    unsuited = {}
     for text in names:
         try:
             made[baseline_name(text)] = baseline(text, sampler)
         except ConfigError as error:
-            if tuple(names) != settings.BASELINES:
-                raise
-            print(f"without the baseline {text}: {error}", file=sys.stderr)
+            unsuited[text] = error
+            if tuple(names) != settings.BASELINES or len(unsuited) == len(names):
+                raise next(iter(unsuited.values())) from error
+    for text, reason in unsuited.items():
+        print(f"without the baseline {text}: {reason}", file=sys.stderr)
     return made
 
 

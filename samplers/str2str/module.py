@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
 from mogen.domain.backbone import Backbone
 from mogen.training import frozen_copy, update_average
+from mogen.training.loop import train_steps
 from samplers.diffusion import Fields
 from samplers.str2str.data import Batches
 from samplers.str2str.loss import Losses, losses
 from samplers.str2str.network import Denoiser
 from samplers.str2str.process import EARLIEST, fields_of, network_prediction, perturbed, process
-
-NEWEST = "newest.ckpt"
 
 
 class DenoiserModule(LightningModule):
@@ -136,31 +128,6 @@ class DenoiserModule(LightningModule):
         return {name: sum(values) / len(values) for name, values in sums.items()}
 
 
-class _Steps(IterableDataset):
-    """Nothing but a number of steps: the module makes its own batches."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
-
-
-class _Newest(ModelCheckpoint):
-    """Keeps one checkpoint, replaced atomically."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(dirpath=folder, save_top_k=0)
-        self.folder = folder
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        part = self.folder / (NEWEST + ".part")
-        trainer.save_checkpoint(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(self.folder / NEWEST)
-
-
 def train(
     module: DenoiserModule, *, steps: int, every: int = 200, folder: Path | None = None, accelerator: str = "auto"
 ) -> None:
@@ -168,33 +135,5 @@ def train(
 
     An epoch is a stretch of `every` steps: validation and a checkpoint come after each.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    every = min(every, steps)
-    callbacks: list = []
-    loggers: list[Logger] = []
-    newest = None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        callbacks.append(_Newest(folder))
-        loggers += [
-            TensorBoardLogger(folder, name="", version="tensorboard"),
-            CSVLogger(folder, name="", version="log"),
-        ]
-        newest = folder / NEWEST if (folder / NEWEST).is_file() else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer = Trainer(
-            accelerator=accelerator,
-            devices=1,
-            max_epochs=math.ceil(steps / every),
-            callbacks=callbacks,
-            logger=loggers or False,
-            enable_checkpointing=folder is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            gradient_clip_val=module.clip,
-            log_every_n_steps=max(1, every // 5),
-        )
-        loader = DataLoader(_Steps(every), batch_size=None, num_workers=0)
-        trainer.fit(module, loader, ckpt_path=newest, weights_only=newest is not None or None)
-    module.to(torch.device("cpu"))
+    options = {"gradient_clip_val": module.clip}
+    train_steps(module, steps=steps, every=every, folder=folder, accelerator=accelerator, **options)

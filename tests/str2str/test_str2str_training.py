@@ -10,6 +10,7 @@ import torch
 
 from mogen.domain.backbone import Backbone, Residues, atoms_of, write_backbones
 from mogen.errors import DataError
+from mogen.training.loop import NEWEST
 from samplers.diffusion import so3
 from samplers.str2str import Denoiser, Frames, Size, Str2StrSampler
 from samplers.str2str.data import (
@@ -23,7 +24,7 @@ from samplers.str2str.data import (
     superposed_rmsd,
 )
 from samplers.str2str.loss import losses, near_distances
-from samplers.str2str.module import NEWEST, DenoiserModule, train
+from samplers.str2str.module import DenoiserModule, train
 from samplers.str2str.process import fields_of, network_prediction, perturbed, process
 from samplers.str2str.sampler import Protocol, conformations
 

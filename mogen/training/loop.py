@@ -1,0 +1,92 @@
+"""One Lightning loop for every generator that makes its own batches: epochs are the stretches between checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.data import DataLoader, IterableDataset
+
+NEWEST = "newest.ckpt"
+
+
+class Steps(IterableDataset):
+    """Nothing but a number of steps: the module makes the batch of each."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.count))
+
+
+class Newest(ModelCheckpoint):
+    """Keeps one checkpoint, replaced atomically; none is made once training has been told to stop early."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(dirpath=folder, save_top_k=0)
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        is_early = trainer.should_stop and not 0 <= trainer.max_steps <= trainer.global_step
+        if is_early:
+            return
+        part = self.folder / (NEWEST + ".part")
+        trainer.save_checkpoint(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self.folder / NEWEST)
+
+
+def log_interval(steps: int, every: int) -> int:
+    """Steps between two rows of the logs: a fifth of the way from one checkpoint to the next."""
+    return max(1, min(every, steps) // 5)
+
+
+def train_steps(
+    module: LightningModule, *, steps: int, every: int, folder: Path | None, accelerator: str, **options: Any
+) -> None:
+    """Trains for so many steps, or until the module stops; goes on from the newest checkpoint in the folder, if any.
+
+    A checkpoint, TensorBoard events and a CSV log go to the folder, a checkpoint after every `every` steps; without a
+    folder nothing is written. `options` go to Lightning's Trainer. The module is back on the CPU afterwards.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    every = min(every, steps)
+    callbacks: list[Any] = []
+    loggers: list[Logger] = []
+    newest = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        callbacks.append(Newest(folder))
+        loggers += [
+            TensorBoardLogger(folder, name="", version="tensorboard"),
+            CSVLogger(folder, name="", version="log"),
+        ]
+        newest = folder / NEWEST if (folder / NEWEST).is_file() else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=math.ceil(steps / every),
+            callbacks=callbacks,
+            logger=loggers or False,
+            enable_checkpointing=folder is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=log_interval(steps, every),
+            **options,
+        )
+        loader = DataLoader(Steps(every), batch_size=None, num_workers=0)
+        trainer.fit(module, loader, ckpt_path=newest, weights_only=newest is not None or None)
+    module.to(torch.device("cpu"))
