@@ -88,23 +88,27 @@ def grid_sampler(environment: Environment, *, beta: float, steps: int, batch: in
 def sequence_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
     """A causal transformer; the weighted log-sum says what to do where counts are still 0, and reaches concave fronts.
 
-    The floor of log R lies below that of candidates without any count at the highest beta: 64 log 0.01 = -295.
+    Beta must outweigh the number of sequences: one more word of three tokens is worth beta log(12 / 11) at 11 and costs
+    3 log 20 in sequences, which beta 64 does not pay for and 256 does. Two of three steps are on replay alone.
+    The floor of log R lies below that of candidates without any count at any beta: log 0.05 > -4.
     """
+    updates = 3
     return GFlowNetSampler(
         environment=environment,
         network=CausalTransformer(64, 2, 4),
         loss=TrajectoryBalance(huber=10.0),
         beta=LogUniformBeta(beta / 4, beta),
-        scalarization=WeightedLogSum(0.01),
-        replay=Replay(capacity=10_000, warmup=500, share=0.5, sharpness=48.0),
-        steps=steps,
+        scalarization=WeightedLogSum(0.05),
+        replay=Replay(capacity=10_000, warmup=batch, share=0.5, sharpness=48.0, rebuilt=0.5, rebuilt_sharpness=128.0),
+        steps=updates * steps,
         batch=batch,
+        updates=updates,
         epsilon=0.01,
         average=0.9,
-        learning_rate=3e-3,
-        partition_rate=2e-1,
-        decay_steps=steps / 3,
-        floor=-400.0,
+        learning_rate=4e-3,
+        partition_rate=1e-1,
+        decay_steps=updates * steps / 3,
+        floor=-4.0 * beta,
         checkpoint_every=10**9,
         accelerator="cpu",
     )
@@ -136,9 +140,9 @@ WORDS = {"bigrams2": ["AV", "VC"], "bigrams3": ["AV", "VC", "CA"], "bigrams4": [
 TASKS = {
     "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 128_000, 640_000, 128, 16.0, 10, 16),
     "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 128_000, 640_000, 128, 32.0, 10, 16),
-    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 128_000, 1_280_000, 64, 64.0, 20, 128),
-    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 128_000, 1_280_000, 64, 64.0, 10, 128),
-    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 128_000, 1_280_000, 64, 64.0, 8, 128),
+    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 64_000, 1_280_000, 128, 256.0, 20, 128),
+    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 64_000, 1_280_000, 128, 256.0, 10, 128),
+    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 64_000, 1_280_000, 128, 256.0, 8, 128),
     "strings": Task("qm9_strings", lambda: StringEnvironment(), string_sampler, 100_000, 100_000, 64, 1.0, 1, 0),
 }
 
