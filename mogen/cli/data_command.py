@@ -13,7 +13,7 @@ def get(name: str, *, url: str, sha256: str) -> None:
     """
     from mogen.dataset import download
 
-    print(download(name, url, sha256))
+    print(f"{name}: downloaded to {download(name, url, sha256)}")
 
 
 def import_(name: str, file: str) -> None:
@@ -23,9 +23,13 @@ def import_(name: str, file: str) -> None:
         name: the name under which it will be found
         file: the file to copy
     """
-    from mogen.dataset import import_file
+    from mogen.dataset import DATASETS, import_file
 
-    print(import_file(name, file))
+    kept = import_file(name, file)
+    size = kept.stat().st_size / 1e6
+    print(f"{name}: {file} copied to {kept} ({size:.3g} MB), as it is: what it holds was not looked at")
+    if name in DATASETS:
+        print(f"mogen takes it from now on for {DATASETS[name].content}; {DATASETS[name].source}")
 
 
 def list_() -> None:

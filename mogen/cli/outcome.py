@@ -7,9 +7,12 @@ from typing import Any
 
 COLUMNS = ("method", "hypervolume", "front", "zero share", "R2", "IntDiv", "alignment", "asked", "paid", "seconds")
 
+NOTE = """* the largest of this run; only at least five seeds can show a win (--seeds 5)
+  paid: what no method had asked for before; baselines begin with the same random candidates"""
+
 
 def table(summary: Mapping[str, Any]) -> str:
-    """One line a method, the best hypervolume marked with a star."""
+    """One line a method, the best hypervolume marked with a star, and what the star means."""
     methods = {"mogen": summary, **summary.get("baselines", {})}
     best = max((found["hypervolume"] or 0.0) for found in methods.values())
     rows = [COLUMNS]
@@ -32,11 +35,14 @@ def table(summary: Mapping[str, Any]) -> str:
             )
         )
     widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
-    return "\n".join(
+    lines = [
         row[0].ljust(widths[0])
         + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
-    )
+    ]
+    if len(methods) > 1:
+        lines.append(NOTE)
+    return "\n".join(lines)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -63,12 +63,15 @@ def table(summary: Mapping[str, Any]) -> str:
     """The hypervolumes and their paired differences, as text, with what they show."""
     count = len(summary["seeds"])
     lines = [f"{count} seeds, hypervolume as mean +- standard deviation", ""]
-    lines.append(f"{'method':<12}{'hypervolume':>20}   {'mogen minus it [95 % interval]':<34}{'mogen':<13}".rstrip())
+    lines.append(f"{'method':<12}{'hypervolume':>20}   {'mogen minus it [95 % interval]':<34}{'verdict':<13}".rstrip())
     lines.append(_line("mogen", summary["figures"]["hypervolume"]))
     for name, item in summary["baselines"].items():
         lines.append(_line(name, item["figures"]["hypervolume"], item["difference"]["hypervolume"], item["verdict"]))
     if summary["baselines"] and count < ENOUGH:
-        lines += ["", f"{count} seeds show no difference: 'beats' needs at least {ENOUGH} (--seeds {ENOUGH})"]
+        lines += [
+            "",
+            f"{count} seeds are too few to show a difference: at least {ENOUGH} can (--seeds {ENOUGH})",
+        ]
     return "\n".join(lines)
 
 

@@ -58,7 +58,9 @@ def load_set(text_or_path: str | Path | Mapping[str, Any], *, directory: Path | 
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, Mapping):
-        raise ConfigError(f"expected keys {', '.join(SET_KEYS)} in {path}, got {type(data).__name__}")
+        raise ConfigError(
+            f"expected keys {', '.join(SET_KEYS)} in {path}, got {'nothing' if data is None else type(data).__name__}"
+        )
     return _built({"name": path.stem, **data}, path.parent, str(path))
 
 

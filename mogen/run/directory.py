@@ -139,7 +139,7 @@ class RunFolder:
                 "choose another folder or overwrite the run"
             )
         if self.is_finished:
-            raise RunError(f"expected an unfinished run, got a finished one in {self.path}; overwrite it to run again")
+            raise RunError(f"expected another folder, or --overwrite to run again: {self.path} holds a finished run")
 
     def kept_config(self) -> Any:
         """The config on disk."""

@@ -109,7 +109,7 @@ class Progress:
 
     def line(self) -> str:
         """The live line: budget used, front size, hypervolume, diversity."""
-        variety = "" if self.variety is None else f", diversity {self.variety:.3f}"
+        variety = "" if self.variety is None else f", its diversity {self.variety:.3f}"
         return f"{self.asked}/{self.budget} asked, front {len(self.keys)}, hypervolume {self.volume:.4f}{variety}"
 
     def left(self) -> str:

@@ -57,7 +57,7 @@ def test_beats_needs_five_seeds_and_an_interval_off_zero(low, high, count, said)
 
 def test_fewer_than_five_seeds_say_so_and_one_seed_has_no_interval():
     few = summarise([summary(seed, 0.9, 0.1) for seed in range(4)])
-    assert "4 seeds show no difference: 'beats' needs at least 5" in table(few) and "beats " not in table(few)
+    assert "4 seeds are too few to show a difference: at least 5" in table(few) and "beats " not in table(few)
     one = summarise([summary(0, 0.9, 0.1)])
     assert "low" not in one["baselines"]["random"]["difference"]["hypervolume"] and "too few seeds" in table(one)
 
