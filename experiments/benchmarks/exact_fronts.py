@@ -140,9 +140,9 @@ WORDS = {"bigrams2": ["AV", "VC"], "bigrams3": ["AV", "VC", "CA"], "bigrams4": [
 TASKS = {
     "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 128_000, 640_000, 128, 16.0, 10, 16),
     "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 128_000, 640_000, 128, 32.0, 10, 16),
-    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 64_000, 1_280_000, 128, 256.0, 20, 128),
-    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 64_000, 1_280_000, 128, 256.0, 10, 128),
-    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 64_000, 1_280_000, 128, 256.0, 8, 128),
+    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 20, 128),
+    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 10, 128),
+    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 8, 128),
     "strings": Task("qm9_strings", lambda: StringEnvironment(), string_sampler, 100_000, 100_000, 64, 1.0, 1, 0),
 }
 
