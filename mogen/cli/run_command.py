@@ -64,8 +64,6 @@ def run_seed(config: dict[str, Any], out: Path, seed: int) -> Mapping[str, Any]:
     if config.get("loop"):
         return run_loop(config, out, seed)
     objectives, sampler, baselines = build(config)
-    if config["progress"]:
-        print(f"{out}: up to {config['budget']} candidates a method, seed {seed}", file=sys.stderr, flush=True)
     with executor(config["executor"]) as workers:
         experiment: Experiment[Any] = Experiment(
             objectives,
