@@ -190,6 +190,7 @@ def test_tm_score_is_one_for_itself_and_at_least_what_biotite_finds_after_superp
     assert float((1 / (1 + square / scale**2)).mean()) == pytest.approx(plain, abs=1e-6)
 
 
+@pytest.mark.wrong_types
 def test_tm_score_finds_the_half_that_fits():
     """Two rigid halves about a hinge: one half superposed exactly gives more than 1/2."""
     a = walk(80, seed=3)[0]
