@@ -34,12 +34,12 @@ from torch import Tensor
 
 from mogen.domain.molecule import Molecule
 from mogen.errors import BudgetExhausted, MogenError
-from mogen.metric import alignment, fingerprints, front_metrics, pc_entropy, tanimoto, top_k_diversity, upper_faces
+from mogen.metric import alignment, fingerprints, front_metrics, pc_entropy, tanimoto, top_k_diversity
 from mogen.objective import Evaluation, ObjectiveSet
 from mogen.objective.set_file import load_set
 from mogen.oracle import Executor, ProcessExecutor
 from mogen.pareto.indicator import igd
-from mogen.preference import WeightedLogSum, WeightedSum
+from mogen.preference import WeightedLogSum, WeightedSum, cube_faces
 from mogen.preference.goal import TabularGoals, goal_of
 from samplers.environment.fragment import FragmentEnvironment
 from samplers.environment.rollout import UniformActor, rollout
@@ -158,7 +158,7 @@ def figures(
     """Everything the report card says of samples that were made for preferences."""
     utility, m = evaluation.utility, preference.shape[1]
     asked = goal_of(preference) if asking == "goal" else preference
-    reference = upper_faces(m)
+    reference = cube_faces(m)
     front = front_metrics(utility[evaluation.is_valid])
     score = WeightedSum()(utility.float(), preference)
     groups = torch.arange(len(preference)).split(len(preference) // PREFERENCES)

@@ -15,7 +15,6 @@ from mogen.errors import ConfigError
 from mogen.loop.proposer import Context, Proposer, survivors
 from mogen.loop.source import Source
 from mogen.loop.variation import Variation
-from mogen.pareto import is_non_dominated
 from mogen.surrogate import Feasibility, GaussianProcess, Observations, Surrogate
 from mogen.types import C
 
@@ -170,9 +169,3 @@ def drawn(source: Source[C], situation: Situation[C], q: int, more: set[str]) ->
 def default_acquisition(m: int) -> Acquisition[Any]:
     """Hypervolume improvement for 2 to 6 objectives, scalarised improvement otherwise."""
     return HypervolumeImprovement() if 2 <= m <= MOST else ScalarizedImprovement()
-
-
-def front_rows(observed: Observations[Any]) -> list[int]:
-    """Rows of the front of what was observed."""
-    rows = observed.is_valid.nonzero().flatten()
-    return rows[is_non_dominated(observed.utility[rows])].tolist() if len(rows) else []

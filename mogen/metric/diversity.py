@@ -11,6 +11,7 @@ from jaxtyping import Float, Real
 from torch import Tensor
 
 from mogen.errors import ShapeError
+from mogen.preference.goal import cube_faces
 
 
 def intdiv(similarity: Float[Tensor, "n n"]) -> float:
@@ -90,7 +91,7 @@ def pc_entropy(utility: Float[Tensor, "n m"], reference: Float[Tensor, "k m"] | 
     below k 1e-8). The reference is the upper faces of the unit cube unless given; ties go to the first point; rows
     with a NaN are left out; 0.0 for none (Roy et al. 2023).
     """
-    points = (upper_faces(utility.shape[1]) if reference is None else reference).double()
+    points = (cube_faces(utility.shape[1]) if reference is None else reference).double()
     rows = utility.detach().double()
     rows = rows[~rows.isnan().any(1)]
     if not len(rows):
@@ -98,18 +99,6 @@ def pc_entropy(utility: Float[Tensor, "n m"], reference: Float[Tensor, "k m"] | 
     nearest = [((part[:, None] - points[None]) ** 2).sum(-1).argmin(1) for part in rows.split(64)]
     share = torch.bincount(torch.cat(nearest), minlength=len(points)).double() / len(rows)
     return float(torch.special.entr(share).sum())
-
-
-def upper_faces(m: int, points: int = 10) -> Float[Tensor, "k m"]:
-    """The grid points of the unit cube with at least one coordinate of 1: points^m - (points - 1)^m of them.
-
-    The front nobody can pass; raises `ShapeError` above a million grid points.
-    """
-    if m < 1 or points < 2 or points**m > 1_000_000:
-        raise ShapeError(f"a grid needs m >= 1, points >= 2 and at most a million points, got {points}^{m}")
-    axis = torch.linspace(0, 1, points, dtype=torch.float64)
-    grid = torch.cartesian_prod(*[axis] * m).reshape(-1, m)
-    return grid[(grid == 1).any(1)]
 
 
 def _effective(kernel: Float[Tensor, "n n"]) -> float:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mogen.errors import ConfigError
+from mogen.errors import ConfigError, ShapeError
 
 
 @final
@@ -110,7 +110,7 @@ class TabularGoals(GoalDistribution):
 
     def _prepare(self, m: int) -> None:
         if self.table.shape[1] != m:
-            self.table = goal_of(cube_faces(m, self.resolution))
+            self.table = goal_of(cube_faces(m, self.resolution).float())
             self.used, self.reached = torch.zeros(2, len(self.table)).unbind(0)
 
     def weights(self) -> Float[Tensor, " k"]:
@@ -151,8 +151,13 @@ class TabularGoals(GoalDistribution):
         self.used, self.reached = state["used"].clone(), state["reached"].clone()
 
 
-def cube_faces(m: int, resolution: int) -> Float[Tensor, "k m"]:
-    """Points of a grid on the unit cube with at least one coordinate 1; k = r^m - (r - 1)^m."""
-    axis = torch.linspace(0, 1, resolution)
+def cube_faces(m: int, resolution: int = 10) -> Float[Tensor, "k m"]:
+    """The grid points of the unit cube with a coordinate of 1, k = r^m - (r - 1)^m: the front nobody can pass.
+
+    Raises `ShapeError` above a million grid points.
+    """
+    if m < 1 or resolution < 2 or resolution**m > 1_000_000:
+        raise ShapeError(f"a grid needs m >= 1, resolution >= 2 and at most a million points, got {resolution}^{m}")
+    axis = torch.linspace(0, 1, resolution, dtype=torch.float64)
     grid = torch.cartesian_prod(*[axis] * m).reshape(-1, m)
     return grid[(grid == 1).any(-1)]

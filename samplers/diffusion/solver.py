@@ -56,12 +56,13 @@ class EulerMaruyama(Solver):
 
     Args:
         is_deterministic: the probability flow instead: half the score, no noise.
+        noise_scale: what the noise is multiplied by; 1 is the reverse process, less is colder.
     """
 
     evaluations = 1
 
-    def __init__(self, is_deterministic: bool = False) -> None:
-        self.is_deterministic = is_deterministic
+    def __init__(self, is_deterministic: bool = False, noise_scale: float = 1.0) -> None:
+        self.is_deterministic, self.noise_scale = is_deterministic, noise_scale
 
     def step(
         self,
@@ -81,8 +82,7 @@ class EulerMaruyama(Solver):
             moved = process.move(fields, mean)
             return Step(moved, moved)
         noise = process.noise(fields, generator=generator)
-        width = {name: sde.diffusion(t) * (t - t_next).sqrt() for name, sde in process.items()}
-        return moved_by(process, fields, mean, noise, width)
+        return moved_by(process, fields, mean, noise, widths(process, t, t_next, self.noise_scale))
 
 
 @final
@@ -365,6 +365,13 @@ def log_snr(sde: SDE, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     """lambda(t) = log(scale / std); infinite for the data itself."""
     scale, std = sde.marginal(t)
     return scale.log() - std.log()
+
+
+def widths(
+    process: ProductSDE, t: Float[Tensor, " b"], t_next: Float[Tensor, " b"], scale: float = 1.0
+) -> dict[str, Tensor]:
+    """scale g(t) sqrt(t - t_next) of every field."""
+    return {name: scale * sde.diffusion(t) * (t - t_next).sqrt() for name, sde in process.items()}
 
 
 def moved_by(process: ProductSDE, fields: Fields, mean: Fields, noise: Fields, width: Fields) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -325,8 +325,3 @@ class FragmentEnvironment(Environment[FragmentState, Molecule]):
 
     def decode(self, state: FragmentState) -> list[Molecule]:
         return [Molecule.from_mol(assemble(self.vocabulary, nodes, edges)) for nodes, edges in self.trees(state)]
-
-
-def unstopped(state: FragmentState) -> FragmentState:
-    """The same trees, not yet finished."""
-    return replace(state, is_stopped=torch.zeros_like(state.is_stopped))

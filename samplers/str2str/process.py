@@ -17,7 +17,7 @@ from mogen.domain.backbone import Backbone, atoms_of, batch, frames, psi
 from mogen.errors import ConfigError
 from samplers.diffusion import VP, DPMSolverPlusPlus, Fields, Heun, ProductSDE, RotationVE, Score, Solver, Step
 from samplers.diffusion.sde import over
-from samplers.diffusion.solver import flow, moved_by
+from samplers.diffusion.solver import EulerMaruyama, flow, moved_by, widths
 from samplers.str2str.network import Denoiser, Frames
 
 NM = 0.1
@@ -191,41 +191,6 @@ class EndsAtPrediction(Solver):
 
 
 @final
-class NoisyEuler(Solver):
-    """x - [f - share g^2 s] h + noise_scale g sqrt(h) z; without noise the probability flow, share 1/2.
-
-    Args:
-        noise_scale: what the noise is multiplied by; 1 is the reverse process, less is colder.
-        is_deterministic: the probability flow.
-    """
-
-    evaluations = 1
-
-    def __init__(self, noise_scale: float = 1.0, is_deterministic: bool = False) -> None:
-        self.noise_scale, self.is_deterministic = noise_scale, is_deterministic
-
-    def step(
-        self,
-        process: ProductSDE,
-        score: Score,
-        fields: Fields,
-        t: Float[Tensor, " b"],
-        t_next: Float[Tensor, " b"],
-        *,
-        generator: torch.Generator | None = None,
-        memory: Any = None,
-    ) -> Step:
-        del memory
-        share = 0.5 if self.is_deterministic else 1.0
-        mean = flow(process, score(fields, t), fields, t, t_next, share)
-        if self.is_deterministic:
-            moved = process.move(fields, mean)
-            return Step(moved, moved)
-        noise = process.noise(fields, generator=generator)
-        return moved_by(process, fields, mean, noise, widths(process, t, t_next, self.noise_scale))
-
-
-@final
 class StochasticHeun(Solver):
     """The reverse process with the average of the drifts at both ends of a step, and one noise for both.
 
@@ -257,11 +222,6 @@ class StochasticHeun(Solver):
         last = flow(process, score(ahead, t_next), ahead, t_next, 2 * t_next - t, 1.0)
         mean = {name: (first[name] + last[name]) / 2 for name in first}
         return moved_by(process, fields, mean, noise, width)
-
-
-def widths(process: ProductSDE, t: Tensor, t_next: Tensor, scale: float) -> dict[str, Tensor]:
-    """scale g(t) sqrt(t - t_next) of every field."""
-    return {name: scale * sde.diffusion(t) * (t - t_next).sqrt() for name, sde in process.items()}
 
 
 @final
@@ -351,10 +311,10 @@ def solver_of(method: str, schedule: str, start: float, noise_scale: float) -> S
     if schedule != "exact":
         raise ConfigError(f"expected the schedule exact or str2str_released, got {schedule!r}")
     solvers: dict[str, Callable[[], Solver]] = {
-        "euler": lambda: NoisyEuler(is_deterministic=True),
+        "euler": lambda: EulerMaruyama(is_deterministic=True),
         "heun": Heun,
         "dpm": FastTranslations,
-        "sde": lambda: NoisyEuler(noise_scale),
+        "sde": lambda: EulerMaruyama(noise_scale=noise_scale),
         "stochastic_heun": lambda: StochasticHeun(noise_scale),
     }
     if method not in solvers:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mogen.errors import ShapeError
-from mogen.metric import circles, intdiv, pc_entropy, top_k_diversity, upper_faces, vendi, vendi_of_features
+from mogen.metric import circles, intdiv, pc_entropy, top_k_diversity, vendi, vendi_of_features
+from mogen.preference import cube_faces
 
 
 def similarities(n, seed):
@@ -65,7 +66,7 @@ def test_no_candidates_have_no_diversity():
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_entropy_is_greatest_on_the_whole_reference(d):
-    faces = upper_faces(d)
+    faces = cube_faces(d)
     assert len(faces) == 10**d - 9**d
     assert pc_entropy(faces) == pytest.approx(math.log(10**d - 9**d), abs=1e-9)
     assert pc_entropy(faces[:1].repeat(5, 1)) == 0
@@ -84,4 +85,4 @@ def test_what_has_no_pairs_or_directions_is_refused():
     with pytest.raises(ShapeError, match="zero in a whole row"):
         vendi_of_features(torch.zeros(2, 3))
     with pytest.raises(ShapeError, match="million"):
-        upper_faces(7)
+        cube_faces(7)

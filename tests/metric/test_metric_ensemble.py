@@ -252,3 +252,15 @@ def test_native_contacts_by_the_formula():
     assert float(found[0]) == pytest.approx(1 / (1 + math.exp(5 * (distance - 1.2 * distance))))
     assert float(found[1]) < 1e-10
     assert native_contacts(native[None], native * 10).isnan().all()
+
+
+def test_js_of_ensembles_is_that_of_their_distances_and_radii():
+    mine, theirs = walk(12, k=60, seed=1), walk(12, k=50, seed=2)
+    assert room.js_pair_distances(mine, theirs) == room.js_of_values(pair_distances(mine), pair_distances(theirs))
+    assert room.js_pair_distances(mine, mine) == (0.0, 1.0)
+    spread = mine - mine.mean(1, keepdim=True)
+    by_hand = spread.square().sum(-1).mean(1).sqrt()[:, None]
+    found = room.js_radius_of_gyration(mine, theirs)
+    other = theirs - theirs.mean(1, keepdim=True)
+    expected = room.js_of_values(by_hand, other.square().sum(-1).mean(1).sqrt()[:, None])
+    assert found[0] == pytest.approx(expected[0]) and 0 < found[0] < math.log(2) + 1e-9
