@@ -26,13 +26,17 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=128)
     parser.add_argument("--budget", type=int, default=32_768)
     parser.add_argument("--latest", type=float, default=1.0)
+    parser.add_argument("--skew", type=float, default=1.0)
+    parser.add_argument("--chain-weight", type=float, default=0.0)
+    parser.add_argument("--cooldown", type=int, default=0, help="last steps over which the learning rate falls to 0")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     done, started = 0, time.time()
     while done < arguments.steps:  # one stretch at a time, so that a model is there at any moment
-        done = min(arguments.steps, done + arguments.every)
+        constant = arguments.steps - arguments.cooldown
+        done = min(constant, done + arguments.every) if done < constant else arguments.steps
         sampler = Str2StrSampler(
             data=arguments.data,
             size=arguments.size,
@@ -40,6 +44,9 @@ def main() -> None:
             longest=arguments.longest,
             budget=arguments.budget,
             latest=arguments.latest,
+            skew=arguments.skew,
+            chain_weight=arguments.chain_weight,
+            cooldown=arguments.cooldown if done == arguments.steps else 0,
             learning_rate=arguments.learning_rate,
             checkpoint_every=arguments.every,
             validation=8,

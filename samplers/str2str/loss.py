@@ -18,6 +18,8 @@ FINE = 0.25
 """losses of atoms count below this time, with this weight"""
 NEAR = 6.0
 """Å within which pairs of atoms count, by their true distance"""
+CLOSE = 3.8
+"""Å below which two CA that are no neighbours are taken to clash"""
 
 
 class Losses(NamedTuple):
@@ -28,13 +30,23 @@ class Losses(NamedTuple):
     rotations: Float[Tensor, " b"]
     atoms: Float[Tensor, " b"]
     distances: Float[Tensor, " b"]
+    chain: Float[Tensor, " b"]
 
 
-def losses(sde: ProductSDE, clean: Fields, noisy: Fields, predicted: Frames, t: Float[Tensor, " b"]) -> Losses:
-    """L_trans + L_rot + 1[t < 1/4] (L_atoms + L_distances) / 4, over the residues that exist and move.
+def losses(
+    sde: ProductSDE,
+    clean: Fields,
+    noisy: Fields,
+    predicted: Frames,
+    t: Float[Tensor, " b"],
+    *,
+    chain_weight: float = 0.0,
+) -> Losses:
+    """L_trans + L_rot + 1[t < 1/4] ((L_atoms + L_distances) / 4 + w L_chain), over the residues that exist and move.
 
     L_trans is in nm^2, L_rot compares scores scaled to unit variance, L_atoms (N, CA, C, O, CB) and L_distances are in
-    Å^2; the last is 0 where it does not count. Structures are not aligned first: the network is equivariant.
+    Å^2; the last two are 0 where they do not count. L_chain is ours (w = 0 is the published loss): what is rigid in a
+    peptide unit, and CA that clash. Structures are not aligned first: the network is equivariant.
     """
     mask = (clean["exists"] & clean["moves"]).to(t.dtype)
     count = mask.sum(1).clamp(min=1)
@@ -48,11 +60,16 @@ def losses(sde: ProductSDE, clean: Fields, noisy: Fields, predicted: Frames, t: 
     right, made = _atoms(truth), _atoms(predicted)
     atoms = ((right - made).square().sum((-1, -2)) * mask).sum(1) / (5 * count)
     is_fine = t < FINE
-    fine, distances = FINE * is_fine.to(t.dtype), torch.zeros_like(atoms)
+    fine, distances, chain = is_fine.to(t.dtype), torch.zeros_like(atoms), torch.zeros_like(atoms)
     if bool(is_fine.any()):
-        near = near_distances(right[is_fine], made[is_fine], clean["exists"][is_fine].to(t.dtype))
-        distances = distances.index_put((is_fine.nonzero()[:, 0],), near)
-    return Losses(translations + rotations + fine * (atoms + distances), translations, rotations, atoms, distances)
+        where, exists = (is_fine.nonzero()[:, 0],), clean["exists"][is_fine].to(t.dtype)
+        distances = distances.index_put(where, near_distances(right[is_fine], made[is_fine], exists))
+        if chain_weight:
+            bonded = exists[:, 1:] * exists[:, :-1] * (clean["positions"][is_fine].diff(dim=1) == 1)
+            broken = peptide_distances(right[is_fine], made[is_fine], bonded)
+            chain = chain.index_put(where, broken + clashes(made[is_fine][:, :, 1], exists))
+    total = translations + rotations + fine * (FINE * (atoms + distances) + chain_weight * chain)
+    return Losses(total, translations, rotations, atoms, distances, chain)
 
 
 def _atoms(structure: Frames) -> Float[Tensor, "b r 5 3"]:
@@ -69,6 +86,27 @@ def near_distances(
     near = (truth < NEAR).to(truth.dtype) * over(there, truth[:, :, :1]) * there[:, None]
     error = (truth - _distances(flat_made)).square() * near
     return error.sum((1, 2)) / (near.sum((1, 2)) - there.sum(1)).clamp(min=1)
+
+
+def peptide_distances(
+    right: Float[Tensor, "b r a 3"], made: Float[Tensor, "b r a 3"], bonded: Float[Tensor, "b s"]
+) -> Float[Tensor, " b"]:
+    """Squared errors (Å^2) of the six distances from CA, C and O to the next N and CA, summed, per bond.
+
+    A peptide unit is rigid, so that these distances hold whatever the conformation is.
+    """
+    error = torch.zeros_like(bonded)
+    for here, there in ((1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)):
+        truth = (right[:, :-1, here] - right[:, 1:, there]).norm(dim=-1)
+        error = error + (truth - (made[:, :-1, here] - made[:, 1:, there]).norm(dim=-1)).square()
+    return (error * bonded).sum(1) / bonded.sum(1).clamp(min=1)
+
+
+def clashes(ca: Float[Tensor, "b r 3"], exists: Float[Tensor, "b r"]) -> Float[Tensor, " b"]:
+    """Squares of what CA at least two residues apart are closer than 3.8 Å, summed, per residue (Å^2)."""
+    there = torch.triu(exists[:, :, None] * exists[:, None], diagonal=2)
+    inside = (CLOSE - _distances(ca)).clamp(min=0).square()
+    return (inside * there).sum((1, 2)) / exists.sum(1).clamp(min=1)
 
 
 def _distances(points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:

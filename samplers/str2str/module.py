@@ -35,6 +35,9 @@ class DenoiserModule(LightningModule):
         latest: the largest time trained on.
         fixed_share: share of chains in which a random stretch of residues is fixed.
         bf16: whether matrix products are in bfloat16.
+        skew: times are `EARLIEST + span u^skew` with u uniform: above 1, more of them are small.
+        chain_weight: of our loss of peptide units and clashes; 0 is the published loss.
+        steps, cooldown: over the last `cooldown` of `steps` steps the learning rate falls linearly to 0.
     """
 
     def __init__(
@@ -50,19 +53,29 @@ class DenoiserModule(LightningModule):
         latest: float = 1.0,
         fixed_share: float = 0.1,
         bf16: bool = False,
+        skew: float = 1.0,
+        chain_weight: float = 0.0,
+        steps: int = 0,
+        cooldown: int = 0,
     ) -> None:
         super().__init__()
         self.network, self.average = network, frozen_copy(network)
         self.batches, self.held = batches, list(validation)
         self.learning_rate, self.warmup, self.decay, self.clip = learning_rate, warmup, decay, clip
         self.latest, self.fixed_share, self.bf16 = latest, fixed_share, bf16
+        self.skew, self.chain_weight, self.steps, self.cooldown = skew, chain_weight, steps, cooldown
         self.sde = process()
 
     def configure_optimizers(self) -> Any:
         used = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(used, lr=self.learning_rate)
-        rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rise, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int) -> float:
+        """What the learning rate is multiplied by: it rises over the warm-up and falls over the cool-down."""
+        fall = max(0.0, (self.steps - step) / self.cooldown) if self.cooldown else 1.0
+        return min(1.0, (step + 1) / max(1, self.warmup), fall)
 
     def training_step(self, _: int, index: int) -> Tensor:
         del index
@@ -70,7 +83,7 @@ class DenoiserModule(LightningModule):
         chains = self.batches.at(self.global_step, generator)
         fixed = [self._stretch(len(chain), generator) for chain in chains]
         clean = {name: value.to(self.device) for name, value in fields_of(chains, fixed).items()}
-        t = EARLIEST + (self.latest - EARLIEST) * torch.rand(len(chains), generator=generator)
+        t = EARLIEST + (self.latest - EARLIEST) * torch.rand(len(chains), generator=generator) ** self.skew
         found = self.judged(self.network, clean, t.to(self.device), generator, self_condition=self._coin(generator))
         for name, value in found._asdict().items():
             self.log(f"train_{name}", value.detach().mean(), batch_size=len(chains))
@@ -91,7 +104,7 @@ class DenoiserModule(LightningModule):
         if self_condition:
             with torch.no_grad():
                 noisy = {**noisy, "seen": predict(noisy, t).translations}
-        return losses(self.sde, clean, noisy, predict(noisy, t), t)
+        return losses(self.sde, clean, noisy, predict(noisy, t), t, chain_weight=self.chain_weight)
 
     def _coin(self, generator: torch.Generator) -> bool:
         return bool(torch.rand((), generator=generator) < 0.5)

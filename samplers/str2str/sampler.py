@@ -136,6 +136,9 @@ class Str2StrSampler(Sampler[Backbone]):
         learning_rate: of Adam.
         decay: of the averaged weights that are saved.
         latest: the largest time trained on.
+        skew: above 1, more of the times trained on are small (times are u^skew of the way, u uniform).
+        chain_weight: of a loss of our own that keeps peptide units whole and CA apart; 0 is the published loss.
+        cooldown: steps at the end over which the learning rate falls to 0.
         checkpoint_every: steps between checkpoints.
         validation: chains that validation looks at, at most.
         most_residues: the longest chain the model accepts.
@@ -156,6 +159,9 @@ class Str2StrSampler(Sampler[Backbone]):
         learning_rate: float = 3e-4,
         decay: float = 0.999,
         latest: float = 1.0,
+        skew: float = 1.0,
+        chain_weight: float = 0.0,
+        cooldown: int = 0,
         checkpoint_every: int = 200,
         validation: int = 16,
         most_residues: int = 512,
@@ -169,6 +175,7 @@ class Str2StrSampler(Sampler[Backbone]):
         self.protocol = protocol or Protocol()
         self.steps, self.longest, self.budget, self.learning_rate = steps, longest, budget, learning_rate
         self.decay, self.latest, self.checkpoint_every = decay, latest, checkpoint_every
+        self.skew, self.chain_weight, self.cooldown = skew, chain_weight, cooldown
         self.validation, self.most_residues, self.seed, self.accelerator = validation, most_residues, seed, accelerator
         self.network: Denoiser | None = None
         self.card: dict[str, Any] = {}
@@ -207,6 +214,10 @@ class Str2StrSampler(Sampler[Backbone]):
             learning_rate=self.learning_rate,
             decay=self.decay,
             latest=self.latest,
+            skew=self.skew,
+            chain_weight=self.chain_weight,
+            steps=self.steps,
+            cooldown=self.cooldown,
         )
         train(module, steps=self.steps, every=self.checkpoint_every, folder=folder, accelerator=self.accelerator)
         self.network = module.average

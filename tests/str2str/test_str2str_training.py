@@ -23,7 +23,7 @@ from samplers.str2str.data import (
     split,
     superposed_rmsd,
 )
-from samplers.str2str.loss import losses, near_distances
+from samplers.str2str.loss import clashes, losses, near_distances, peptide_distances
 from samplers.str2str.module import DenoiserModule, train
 from samplers.str2str.process import fields_of, network_prediction, perturbed, process
 from samplers.str2str.sampler import Protocol, conformations
@@ -233,3 +233,38 @@ def test_a_tiny_network_overfits_one_chain():
     )
 
     assert rmsd < 2.0 and untrained > 6.0
+
+
+def test_peptide_distances_and_clashes_by_hand() -> None:
+    right = torch.zeros(1, 2, 5, 3)
+    right[0, 0, :4] = torch.tensor([[-1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    right[0, 1, :2] = torch.tensor([[2.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    made = right.clone()
+    made[0, 1, 0, 0] = 2.5  # N moves along x: CA-N 2 -> 2.5, C-N 1 -> 1.5, O-N sqrt 2 -> sqrt 3.25
+    expected = 0.25 + 0.25 + (3.25**0.5 - 2**0.5) ** 2
+    assert float(peptide_distances(right, made, torch.ones(1, 1))) == pytest.approx(expected, rel=1e-5)
+    assert float(peptide_distances(right, made, torch.zeros(1, 1))) == 0
+    ca = torch.tensor([[[0.0, 0, 0], [3, 0, 0], [3, 2.8, 0], [0, 2.8, 0]]])  # 0 and 3 clash, neighbours do not count
+    assert float(clashes(ca, torch.ones(1, 4))) == pytest.approx(1 / 4, rel=1e-5)
+    ca.requires_grad_(True)
+    clashes(ca, torch.ones(1, 4)).sum().backward()
+    assert ca.grad is not None and bool(ca.grad.isfinite().all())
+    assert float(ca.grad[0, 0, 1]) == pytest.approx(2 * 1.0 / 4, rel=1e-5)  # towards less: away from the other
+
+
+def test_the_chain_loss_counts_below_a_quarter_only_and_not_by_default() -> None:
+    sde, generator = process(), torch.Generator().manual_seed(0)
+    clean = fields_of([chain(9)] * 2)
+    t = torch.tensor([0.1, 0.4])
+    noisy = perturbed(sde, clean, t, generator=generator)
+    guess = Frames(noisy["rotations"], noisy["translations"], clean["psi"])
+    plain, more = (losses(sde, clean, noisy, guess, t, chain_weight=weight) for weight in (0.0, 2.0))
+    assert plain.chain.tolist() == [0, 0] and more.chain[0] > 0 and more.chain[1] == 0
+    assert torch.allclose(more.total, plain.total + 2 * more.chain)
+
+
+def test_the_learning_rate_rises_and_cools_down() -> None:
+    module = DenoiserModule(
+        Denoiser(Size.named("tiny")), Batches([Chain("helix", chain(9), 0)]), warmup=10, steps=100, cooldown=20
+    )
+    assert [module.rate(step) for step in (0, 9, 50, 80, 90, 100)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0])
