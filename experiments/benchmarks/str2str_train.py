@@ -13,6 +13,9 @@ import json
 import time
 from pathlib import Path
 
+import torch
+
+from mogen.training.loop import NEWEST
 from samplers.str2str import Str2StrSampler
 
 
@@ -33,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    done, started = 0, time.time()
+    done, started = reached(arguments.folder), time.time()
     while done < arguments.steps:  # one stretch at a time, so that a model is there at any moment
         constant = arguments.steps - arguments.cooldown
         done = min(constant, done + arguments.every) if done < constant else arguments.steps
@@ -62,6 +65,12 @@ def main() -> None:
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(sampler.card, indent=2))
+
+
+def reached(folder: Path) -> int:
+    """Steps of the newest checkpoint in a folder; 0 where there is none."""
+    path = folder / NEWEST
+    return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"]) if path.is_file() else 0
 
 
 if __name__ == "__main__":
