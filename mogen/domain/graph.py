@@ -99,6 +99,58 @@ class Graph:
         return adj
 
 
+@dataclass(frozen=True)
+class Core:
+    """Atoms that every molecule shall have, as its first ones, and their bonds if these are fixed as well.
+
+    With fixed bonds, other atoms may be bound to open core atoms only.
+    """
+
+    atoms: Int8[Tensor, " k"]
+    bonds: UInt8[Tensor, "k k"]
+    is_open: Bool[Tensor, " k"]
+    has_bonds: bool = True
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    def kept_bonds(self, v: int) -> Bool[Tensor, "v v"]:
+        """The bonds that must not be changed in a molecule of v nodes."""
+        kept = torch.zeros(v, v, dtype=torch.bool)
+        kept[: len(self), : len(self)] = (self.bonds > 0) & self.has_bonds
+        return kept
+
+
+def core_of(smiles: str, types: Sequence[str], *, has_bonds: bool = True) -> Core:
+    """The core a SMILES describes; `*` marks where it may be extended, everywhere where there is none.
+
+    With `has_bonds` off only the atoms are kept, with any bonds between them. Raises `CandidateError` where it describes
+    none of the given atoms.
+    """
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    if mol is None or mol.GetNumAtoms() == 0:
+        raise CandidateError(f"expected a core such as c1ccccc1 or *c1ccncc1, got {smiles!r}")
+    stars = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
+    ends = {other.GetIdx() for atom in stars for other in atom.GetNeighbors() if other.GetAtomicNum()}
+    kept = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum()]
+    strange = sorted({mol.GetAtomWithIdx(i).GetSymbol() for i in kept} - set(types))
+    if strange or not kept:
+        raise CandidateError(f"expected a core of the atoms {', '.join(types)}, got {', '.join(strange) or 'no atom'}")
+    if any(mol.GetAtomWithIdx(i).GetFormalCharge() for i in kept):
+        raise CandidateError(f"expected a core without charges, which graphs do not keep, got {smiles!r}")
+    Chem.Kekulize(mol, clearAromaticFlags=True)
+    place = {index: row for row, index in enumerate(kept)}
+    bonds = torch.zeros(len(kept), len(kept), dtype=torch.uint8)
+    for bond in mol.GetBonds():
+        i, j = place.get(bond.GetBeginAtomIdx()), place.get(bond.GetEndAtomIdx())
+        if i is not None and j is not None:
+            bonds[i, j] = bonds[j, i] = int(bond.GetBondTypeAsDouble())
+    atoms = torch.tensor([types.index(mol.GetAtomWithIdx(i).GetSymbol()) for i in kept], dtype=torch.int8)
+    is_open = torch.tensor([not stars or index in ends for index in kept])
+    return Core(atoms, bonds, is_open, has_bonds)
+
+
 def encode_molecules(
     smiles: Sequence[str], types: Sequence[str], max_atoms: int, *, skip: bool = False
 ) -> tuple[MolecularGraphs, list[int]]:
@@ -196,28 +248,42 @@ def is_valid(graphs: MolecularGraphs, types: Sequence[str]) -> Bool[Tensor, " n"
     return (excess_valence(graphs, types) <= 0).all(1) & (graphs.sizes > 0)
 
 
-def correct_valence(graphs: MolecularGraphs, types: Sequence[str]) -> MolecularGraphs:
-    """While an atom has too many bonds, its highest one is lowered by one (Zang and Wang 2020); first atom first."""
+def correct_valence(
+    graphs: MolecularGraphs, types: Sequence[str], kept: Bool[Tensor, "v v"] | None = None
+) -> MolecularGraphs:
+    """While an atom has too many bonds, its highest one is lowered by one (Zang and Wang 2020); first atom first.
+
+    Bonds that are kept are never lowered; an atom that has too many of these stays as it is.
+    """
     bonds = graphs.bonds.clone()
+    is_free = torch.ones(bonds.shape[1:], dtype=torch.uint8) if kept is None else (~kept).to(torch.uint8)
     while True:
         excess = excess_valence(MolecularGraphs(graphs.atoms, bonds), types) > 0
+        if kept is not None:
+            excess = excess & ((bonds * is_free).sum(-1) > 0)
         rows = excess.any(1).nonzero().flatten()
         if not len(rows):
             return MolecularGraphs(graphs.atoms, bonds)
         first = excess[rows].int().argmax(1)
-        other = bonds[rows, first].argmax(1)
+        other = (bonds[rows, first] * is_free[first]).argmax(1)
         bonds[rows, first, other] -= 1
         bonds[rows, other, first] -= 1
 
 
 def molecules(
-    graphs: MolecularGraphs, types: Sequence[str], *, is_balanced: bool = False, is_whole: bool = True
+    graphs: MolecularGraphs,
+    types: Sequence[str],
+    *,
+    is_balanced: bool = False,
+    is_whole: bool = True,
+    core: int = 0,
 ) -> list[str | None]:
     """Canonical SMILES of valid graphs; nothing where there is no atom or RDKit refuses.
 
     An N or O with one bond more than its valence becomes N+ or O+. With `is_balanced`, each of them takes the proton
     of one singly bonded OH beside it (a nitro group, an N-oxide), so that the molecule is neutral again; published
-    figures are made without. With `is_whole` only the fragment with the longest SMILES is kept.
+    figures are made without. With `is_whole` only the fragment with the longest SMILES is kept; with a core of the
+    first so many atoms, the fragment that has all of them, or nothing.
     """
     limit, _ = valence_limits(types)
     atoms, bonds = graphs.atoms.numpy(), graphs.bonds.numpy()
@@ -225,7 +291,7 @@ def molecules(
     found: list[str | None] = []
     with rdBase.BlockLogs():
         for kinds, orders, bound in zip(atoms, bonds, total, strict=True):
-            found.append(_smiles(kinds, orders, bound, types, limit.numpy(), is_balanced, is_whole))
+            found.append(_smiles(kinds, orders, bound, types, limit.numpy(), is_balanced, is_whole, core))
     return found
 
 
@@ -237,6 +303,7 @@ def _smiles(
     limit: np.ndarray,
     is_balanced: bool,
     is_whole: bool,
+    core: int,
 ) -> str | None:
     mol = Chem.RWMol()
     place: dict[int, int] = {}
@@ -253,6 +320,8 @@ def _smiles(
         _balance(mol)
     try:
         Chem.SanitizeMol(mol)
+        if core:
+            return _with_core(mol, core)
         smiles = Chem.MolToSmiles(mol)
     except (Chem.MolSanitizeException, ValueError):
         return None
@@ -261,6 +330,18 @@ def _smiles(
         whole = Chem.MolFromSmiles(smiles)
         return None if whole is None else Chem.MolToSmiles(whole)
     return smiles
+
+
+def _with_core(mol: Chem.RWMol, core: int) -> str | None:
+    """The fragment that has all of the first atoms."""
+    for rows in Chem.GetMolFrags(mol):
+        if set(range(core)) <= set(rows):
+            others = [index for index in range(mol.GetNumAtoms()) if index not in set(rows)]
+            for index in reversed(others):
+                mol.RemoveAtom(index)
+            Chem.SanitizeMol(mol)
+            return Chem.MolToSmiles(mol)
+    return None
 
 
 def _balance(mol: Chem.RWMol) -> None:

@@ -1,6 +1,11 @@
 """Diffusion processes over named fields, their solvers and their guidance."""
 
+from samplers.diffusion.guidance import ClassifierFree as ClassifierFree
 from samplers.diffusion.guidance import Guidance as Guidance
+from samplers.diffusion.guidance import Kept as Kept
+from samplers.diffusion.guidance import PredictorGuidance as PredictorGuidance
+from samplers.diffusion.guidance import Together as Together
+from samplers.diffusion.guidance import asked_values as asked_values
 from samplers.diffusion.igso3 import RotationVE as RotationVE
 from samplers.diffusion.integrate import integrate as integrate
 from samplers.diffusion.integrate import times as times

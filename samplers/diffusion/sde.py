@@ -73,6 +73,10 @@ class SDE(ABC):
         """Where one comes from x along a tangent: x + v here, R exp(v) for rotations."""
         return x + tangent
 
+    def project(self, gradient: Tensor) -> Tensor:
+        """The gradient with respect to independent entries, from the one with respect to all of them."""
+        return gradient
+
     def perturb(self, x_0: Tensor, t: Float[Tensor, " b"], noise: Tensor) -> Perturbed:
         """x_t made with a tangent from `noise`, and its conditional score -z / std."""
         scale, std = (over(part, x_0) for part in self.marginal(t))
@@ -221,6 +225,9 @@ class Symmetric(SDE):
         self, x: Float[Tensor, "b v v *d"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "b v v *d"]:
         return symmetrised(self.sde.prior(x, generator=generator))
+
+    def project(self, gradient: Float[Tensor, "b v v *d"]) -> Float[Tensor, "b v v *d"]:
+        return symmetrised(gradient + gradient.transpose(1, 2))
 
 
 def symmetrised(x: Float[Tensor, "b v v *d"]) -> Float[Tensor, "b v v *d"]:

@@ -13,17 +13,20 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mogen.domain.graph import Graph, GraphBatch, MolecularGraphs, quantise_graphs, quantise_molecules
+from mogen.domain.graph import Core, Graph, GraphBatch, MolecularGraphs, quantise_graphs, quantise_molecules
 from mogen.errors import ConfigError, RunError
 from samplers.diffusion import (
     SDE,
     VE,
     Fields,
+    Guidance,
+    Kept,
     ParticleSteering,
     ProductSDE,
     ScoreModel,
     Solver,
     Symmetric,
+    Together,
     integrate,
     matching,
     times,
@@ -100,6 +103,37 @@ def graph_mask(fields: Fields) -> Fields:
     return mask
 
 
+def known_fields(core: Core, fields: Fields) -> dict[str, Tensor]:
+    """What a core fixes: its atoms; its bonds; and that its closed atoms have no others.
+
+    The core's atoms are the first nodes. `keep_x` and `keep_adj` are 1 where `known_x` and `known_adj` are known.
+    """
+    x, adj = fields["x"], fields["adj"]
+    k, v = len(core), x.shape[1]
+    known_x, keep_x = torch.zeros_like(x), torch.zeros_like(x)
+    known_x[:, :k] = torch.nn.functional.one_hot(core.atoms.long(), x.shape[-1]).to(x)
+    keep_x[:, :k] = 1
+    order, keep = torch.zeros(v, v), torch.zeros(v, v)
+    if core.has_bonds:
+        order[:k, :k] = core.bonds.to(order)
+        keep[:k, :k] = 1
+        closed = ~torch.cat([core.is_open, torch.ones(v - k, dtype=torch.bool)])
+        keep = torch.where(closed[:, None] | closed[None], 1.0, keep)
+    if adj.ndim == 4:
+        known_adj = torch.nn.functional.one_hot(order.long(), adj.shape[-1]).to(adj)
+        keep = keep.unsqueeze(-1).expand_as(known_adj)
+    else:
+        known_adj = order
+    pairs = pair_mask(fields["mask"])
+    pairs = pairs.unsqueeze(-1) if adj.ndim == 4 else pairs
+    return {
+        "known_x": known_x,
+        "keep_x": keep_x,
+        "known_adj": known_adj.expand_as(adj) * pairs,
+        "keep_adj": keep.expand_as(adj) * pairs,
+    }
+
+
 def graph_process(x: SDE, adj: SDE) -> ProductSDE:
     """Independent noise on nodes and edges, symmetric and only where nodes exist."""
     return ProductSDE({"x": x, "adj": adj if isinstance(adj, Symmetric) else Symmetric(adj)}, graph_mask)
@@ -127,7 +161,26 @@ class GraphModel(ScoreModel):
         self.network, self.kind, self.prediction = network, kind, prediction
         self.sde_x, self.sde_adj = sde_x, sde_adj
         self.process = graph_process(sde_x, sde_adj)
+        self.drop = 0.2  # how often training leaves out the condition
         self.evaluations = 0  # of one graph by the network
+
+    @property
+    def conditions(self) -> int:
+        """Numbers in the condition the network takes; 0 for none."""
+        return int(getattr(self.network, "conditions", 0))
+
+    def conditional(self, value: Float[Tensor, "n m"]) -> GraphModel:
+        """A copy that also takes a condition, scaled by the values it will be trained with; at first it says the same.
+
+        Raises `ConfigError` for networks that have no place for one.
+        """
+        if not isinstance(self.network, GraphTransformer):
+            raise ConfigError("expected a graph transformer to condition, got a network that is not told the time")
+        network = GraphTransformer(**{**self.network.options, "conditions": value.shape[1]})
+        network.load_state_dict(self.network.state_dict(), strict=False)
+        network.condition.mean.copy_(value.mean(0))
+        network.condition.spread.copy_(value.std(0, unbiased=False).clamp(min=1e-6))
+        return GraphModel(network, self.kind, self.sde_x, self.sde_adj, self.prediction)
 
     def score(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
         """The gradient of the log-density of noisy graphs."""
@@ -151,6 +204,9 @@ class GraphModel(ScoreModel):
 
         Cross-entropies are summed over nodes and over pairs i < j, and divided by the largest number of nodes.
         """
+        if self.conditions and "value" in clean:
+            heard = torch.rand(len(t), generator=generator).to(t) >= self.drop
+            clean = {**clean, "told": heard.to(t)}
         noisy = self.process.perturb(clean, t, generator=generator)
         if self.kind.encoding == "order":
             return matching(self.process, self.score(noisy.fields, t), noisy.score, t)
@@ -180,16 +236,21 @@ class GraphModel(ScoreModel):
         grid: Float[Tensor, " s"],
         *,
         batch: int = 512,
+        guidance: Guidance | None = None,
+        context: Fields | None = None,
+        core: Core | None = None,
         generator: torch.Generator | None = None,
     ) -> list[Fields]:
-        """Clean fields of graphs of these sizes, in batches of similar sizes; `index` says which row each is."""
+        """Clean fields of graphs of these sizes, in batches of similar sizes; `index` says which row each is.
+
+        `context` has a row per graph (a preference, asked values). The atoms of a core come first and stay.
+        """
         order = sizes.argsort(stable=True)
-        device = next(self.parameters()).device
         made = []
         for rows in order.split(batch):
-            fields = {**self.kind.blank(sizes[rows].to(device)), "index": rows.to(device)}
-            noise = self.process.prior(fields, generator=generator)
-            made.append(integrate(self.process, self.score, solver, noise, grid, generator=generator))
+            told = {name: value[rows] for name, value in (context or {}).items()}
+            fields = self.blank(sizes[rows], {**told, "index": rows}, core)
+            made.append(self.denoised(fields, solver, grid, guidance, core is not None, generator))
         return made
 
     @torch.no_grad()
@@ -201,13 +262,36 @@ class GraphModel(ScoreModel):
         grid: Float[Tensor, " s"],
         steering: ParticleSteering,
         *,
+        core: Core | None = None,
         generator: torch.Generator | None = None,
     ) -> Fields:
         """Clean fields of steered particles, all in one batch, with `group`, `worth` and `log_weight` beside them."""
+        fields = steering.begin(self.blank(sizes, {"group": group}, core))
+        return self.denoised(fields, solver, grid, steering, core is not None, generator)
+
+    def blank(self, sizes: Int[Tensor, " n"], context: Fields, core: Core | None) -> Fields:
+        """Empty fields on the model's device, with context and what is known of them."""
+        fields = {**self.kind.blank(sizes), **context}
+        if core is not None:
+            fields |= known_fields(core, fields)
         device = next(self.parameters()).device
-        fields = steering.begin({**self.kind.blank(sizes.to(device)), "group": group.to(device)})
+        return {name: value.to(device) for name, value in fields.items()}
+
+    def denoised(
+        self,
+        fields: Fields,
+        solver: Solver,
+        grid: Float[Tensor, " s"],
+        guidance: Guidance | None,
+        has_core: bool,
+        generator: torch.Generator | None,
+    ) -> Fields:
+        """From noise in the shape of fields to clean ones."""
+        if has_core:
+            kept = Kept(("x", "adj"))
+            guidance = kept if guidance is None else Together((guidance, kept))
         noise = self.process.prior(fields, generator=generator)
-        return integrate(self.process, self.score, solver, noise, grid, guidance=steering, generator=generator)
+        return integrate(self.process, self.score, solver, noise, grid, guidance=guidance, generator=generator)
 
     def facts(self) -> dict[str, Any]:
         """Everything but the weights."""

@@ -29,6 +29,7 @@ class GraphTransformer(nn.Module):
         depth: blocks.
         heads: attention heads.
         walks: steps of the random walk whose return probabilities are features.
+        conditions: numbers in a condition (`value` among the fields, heard where `told` is 1); 0 for none.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class GraphTransformer(nn.Module):
         depth: int = 6,
         heads: int = 8,
         walks: int = 6,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         self.options = {
@@ -50,6 +52,7 @@ class GraphTransformer(nn.Module):
             "depth": depth,
             "heads": heads,
             "walks": walks,
+            "conditions": conditions,
         }
         self.features, self.edge_classes, self.walks = features, edge_classes, walks
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -57,11 +60,16 @@ class GraphTransformer(nn.Module):
         self.edge_in = nn.Linear(edge_classes, edge_width)
         self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
         self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
+        self.conditions = conditions
+        if conditions:
+            self.condition = Condition(conditions, width)
 
     def logits(self, fields: Fields, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v k"]]:
         """Unnormalised log-probabilities of the clean classes of nodes and edges."""
         x, adj, mask = fields["x"], fields["adj"], fields["mask"]
         told = self.time(time_features(t, mask.sum(1)))
+        if self.conditions:
+            told = told + self.condition(fields, t)
         nodes = self.node_in(torch.cat([x, self.returns(adj, mask)], dim=-1))
         edges = self.edge_in(adj)
         for block in self.blocks:
@@ -86,6 +94,32 @@ class GraphTransformer(nn.Module):
             found.append(power.diagonal(dim1=1, dim2=2))
             power = power @ step
         return torch.stack(found, dim=-1)
+
+
+@final
+class Condition(nn.Module):
+    """A vector of values, or that none is told, in the space of the time's embedding; nothing at first.
+
+    Args:
+        count: values.
+        width: of the embedding.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.count = count
+        self.layers = nn.Sequential(nn.Linear(count + 1, width), nn.SiLU(), nn.Linear(width, width))
+        nn.init.zeros_(self.layers[2].weight)
+        nn.init.zeros_(self.layers[2].bias)
+        self.mean: Tensor
+        self.spread: Tensor
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("spread", torch.ones(count))
+
+    def forward(self, fields: Fields, t: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        told = fields["told"].to(t).unsqueeze(1) if "told" in fields else t.new_zeros(len(t), 1)
+        value = fields["value"].to(t) if "value" in fields else self.mean.expand(len(t), -1)
+        return self.layers(torch.cat([told * (value - self.mean) / self.spread, told], dim=1))
 
 
 @final
