@@ -8,7 +8,11 @@ the published table (MOGEN_DATA). `random_ratio` is the same number of uniformly
 candidates of the uniform policy. Training talks to the objectives directly: no ledger, repeats count.
 
     python experiments/benchmarks/exact_fronts.py --task hypergrid2 --seed 0 --json grid.json
-        [--trajectories N] [--beta B] [--paper] [--threads 1]
+        [--trajectories N] [--beta B] [--paper] [--threads 1] [--every N] [--change NAME ...]
+
+With `--every N` the policy is looked at after every N trajectories: `curve` holds what was seen and `reached` when
+each target of the task was passed first, in trajectories and seconds of training. `--change` takes one choice of the
+default settings back, to see what it bought: gflownet_tuning.py makes the table.
 """
 
 from __future__ import annotations
@@ -16,18 +20,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch  # noqa: F401 - so that its import is not timed
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mogen.objective import Evaluation, ObjectiveSet, load_set
 from mogen.pareto import hypervolume, is_non_dominated
-from mogen.preference import WeightedLogSum, WeightedSum, simplex_lattice
+from mogen.preference import Tchebycheff, WeightedLogSum, WeightedSum, simplex_lattice
 from objectives.sequence.ngram import ngram_front
 from samplers.environment.environment import Environment
 from samplers.environment.exact import exact_front, l1_distance, target_distribution
@@ -35,7 +41,7 @@ from samplers.environment.hypergrid import HyperGrid
 from samplers.environment.rollout import UniformActor, masked, rollout
 from samplers.environment.sequence import SequenceEnvironment
 from samplers.environment.strings import StringEnvironment
-from samplers.gflownet.condition import Condition, ConstantBeta, LogUniformBeta
+from samplers.gflownet.condition import Condition, ConstantBeta, LogUniformBeta, Preferences
 from samplers.gflownet.loss import TrajectoryBalance
 from samplers.gflownet.networks.mlp import MLP
 from samplers.gflownet.networks.sequence import CausalTransformer
@@ -52,7 +58,8 @@ class Task:
 
     objectives: str
     environment: Callable[[], Environment]
-    sampler: Callable[..., GFlowNetSampler]
+    settings: Callable[..., dict[str, Any]]
+    """of the sampler, for a beta, a number of batches and their size"""
     trajectories: int
     """by default"""
     paper: int
@@ -62,12 +69,13 @@ class Task:
     partitions: int
     samples: int
     """drawn for every preference"""
+    targets: Mapping[str, float]
+    """what `reached` speaks of: the least `ratio`, the largest `l1`"""
 
 
-def grid_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
+def grid_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
     """A small MLP, one beta, a learning rate that falls to nothing."""
-    return GFlowNetSampler(
-        environment=environment,
+    return dict(
         network=MLP(128, 3),
         beta=ConstantBeta(beta),
         scalarization=WeightedSum(),
@@ -80,12 +88,10 @@ def grid_sampler(environment: Environment, *, beta: float, steps: int, batch: in
         decay_steps=steps / 6,
         weight_decay=0.0,
         floor=-150.0,
-        checkpoint_every=10**9,
-        accelerator="cpu",
     )
 
 
-def sequence_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
+def sequence_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
     """A causal transformer; the weighted log-sum says what to do where counts are still 0, and reaches concave fronts.
 
     Beta must outweigh the number of sequences: one more word of three tokens is worth beta log(12 / 11) at 11 and costs
@@ -93,8 +99,7 @@ def sequence_sampler(environment: Environment, *, beta: float, steps: int, batch
     The floor of log R lies below that of candidates without any count at any beta: log 0.05 > -4.
     """
     updates = 3
-    return GFlowNetSampler(
-        environment=environment,
+    return dict(
         network=CausalTransformer(64, 2, 4),
         loss=TrajectoryBalance(huber=10.0),
         beta=LogUniformBeta(beta / 4, beta),
@@ -109,15 +114,12 @@ def sequence_sampler(environment: Environment, *, beta: float, steps: int, batch
         partition_rate=1e-1,
         decay_steps=updates * steps / 3,
         floor=-4.0 * beta,
-        checkpoint_every=10**9,
-        accelerator="cpu",
     )
 
 
-def string_sampler(environment: Environment, *, beta: float, steps: int, batch: int) -> GFlowNetSampler:
+def string_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
     """An MLP that sees every string several times; a floor that keeps worthless strings from ruling the loss."""
-    return GFlowNetSampler(
-        environment=environment,
+    return dict(
         network=MLP(256, 3),
         loss=TrajectoryBalance(huber=2.0),
         beta=ConstantBeta(beta),
@@ -130,21 +132,46 @@ def string_sampler(environment: Environment, *, beta: float, steps: int, batch: 
         partition_rate=1e-1,
         decay_steps=steps / 6,
         floor=-12.0,
-        checkpoint_every=10**9,
-        accelerator="cpu",
     )
 
 
 GRID, BIGRAMS = (lambda: HyperGrid(2, 32)), (lambda: SequenceEnvironment())
 WORDS = {"bigrams2": ["AV", "VC"], "bigrams3": ["AV", "VC", "CA"], "bigrams4": ["AV", "VC", "CA", "AY"]}
 TASKS = {
-    "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 128_000, 640_000, 128, 16.0, 10, 16),
-    "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 128_000, 640_000, 128, 32.0, 10, 16),
-    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 20, 128),
-    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 10, 128),
-    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 8, 128),
-    "strings": Task("qm9_strings", lambda: StringEnvironment(), string_sampler, 100_000, 100_000, 64, 1.0, 1, 0),
+    "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 128_000, 640_000, 128, 16.0, 10, 16, {"ratio": 0.995}),
+    "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 128_000, 640_000, 128, 32.0, 10, 16, {"ratio": 0.985}),
+    "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 20, 128, {"ratio": 0.99}),
+    "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 10, 128, {"ratio": 0.97}),
+    "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 8, 128, {"ratio": 0.85}),
+    "strings": Task("qm9_strings", lambda: StringEnvironment(), string_sampler, 100_000, 100_000, 64, 1.0, 1, 0, {}),
 }
+
+GRID_L1 = {1.0: 0.08, 16.0: 0.25}
+"""the targets of hypergrid2 at two betas"""
+
+CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "weighted_sum": lambda settings: {"scalarization": WeightedSum()},
+    "log_sum": lambda settings: {"scalarization": WeightedLogSum(0.05)},
+    "tchebycheff": lambda settings: {"scalarization": Tchebycheff()},
+    "vanilla": lambda settings: {"asking": Preferences("vanilla")},
+    "constant_beta": lambda settings: {"beta": ConstantBeta(settings["beta"].highest)},
+    "beta_96": lambda settings: {"beta": ConstantBeta(96.0)},
+    "scaled_logits": lambda settings: {"scales_logits": True},
+    "no_replay": lambda settings: {
+        "replay": None,
+        "updates": 1,
+        "steps": settings["steps"] // settings.get("updates", 1),
+        "decay_steps": settings["decay_steps"] / settings.get("updates", 1),
+    },
+    "uniform_replay": lambda settings: {
+        "replay": Replay(settings["replay"].capacity, settings["replay"].warmup, settings["replay"].share, 0.0)
+    },
+    "no_average": lambda settings: {"average": 0.0},
+    "slow_rate": lambda settings: {"learning_rate": settings["learning_rate"] / 10},
+    "no_huber": lambda settings: {"loss": TrajectoryBalance()},
+    "high_floor": lambda settings: {"floor": -75.0},
+}
+"""one choice taken back or made otherwise, given the default settings"""
 
 
 @torch.no_grad()
@@ -197,18 +224,69 @@ def chosen(points: Float[Tensor, "n m"], count: int) -> float:
     return hypervolume(kept)
 
 
-def train(task: Task, *, trajectories: int, seed: int, beta: float) -> tuple[GFlowNetSampler, ObjectiveSet, float]:
-    """A sampler after about so many trajectories, and the seconds that took."""
-    objectives = load_set(task.objectives)
-    sampler = task.sampler(task.environment(), beta=beta, steps=max(1, trajectories // task.batch), batch=task.batch)
+class Watch:
+    """A measure that looks at the policy after every so many trajectories, off the clock."""
 
-    def measure(candidates: Sequence[Any], *, preference: Tensor | None = None) -> Evaluation:
+    def __init__(self, objectives: ObjectiveSet, every: int | None, look: Callable[[], dict[str, Any]]) -> None:
+        self.objectives, self.every, self.look = objectives, every, look
+        self.seen, self.looking = 0, 0.0
+        self.started = time.perf_counter()
+        self.curve: list[dict[str, Any]] = []
+
+    def __call__(self, candidates: Sequence[Any], *, preference: Tensor | None = None) -> Evaluation:
         del preference
-        return objectives(candidates)
+        if self.every and self.seen // self.every > len(self.curve):
+            self.note()
+        self.seen += len(candidates)
+        return self.objectives(candidates)
 
-    started = time.perf_counter()
-    sampler.fit(measure, m=objectives.m, generator=torch.Generator().manual_seed(seed))
-    return sampler, objectives, time.perf_counter() - started
+    @property
+    def seconds(self) -> float:
+        """Of training."""
+        return time.perf_counter() - self.started - self.looking
+
+    def note(self) -> None:
+        """Adds a row to the curve."""
+        seconds, began = self.seconds, time.perf_counter()
+        self.curve.append({"trajectories": self.seen, "seconds": seconds, **self.look()})
+        self.looking += time.perf_counter() - began
+
+
+def made(task: Task, *, trajectories: int, beta: float, changes: Sequence[str] = ()) -> GFlowNetSampler:
+    """The untrained sampler of a task for about so many trajectories."""
+    settings = task.settings(beta=beta, steps=max(1, trajectories // task.batch), batch=task.batch)
+    for name in changes:
+        settings |= CHANGES[name](settings)
+    return GFlowNetSampler(environment=task.environment(), checkpoint_every=10**9, accelerator="cpu", **settings)
+
+
+def train(
+    name: str, sampler: GFlowNetSampler, objectives: ObjectiveSet, *, seed: int, every: int | None = None
+) -> Watch:
+    """Trains; says how it went."""
+    task = TASKS[name]
+
+    def look() -> dict[str, Any]:
+        generator = sampler.module.generator
+        found = figures_of(name, task, sampler, objectives, seed)
+        sampler.module.generator = generator
+        return found
+
+    watch = Watch(objectives, every, look)
+    sampler.fit(watch, m=objectives.m, generator=torch.Generator().manual_seed(seed))
+    if every:
+        watch.note()
+    return watch
+
+
+def reached(curve: Sequence[Mapping[str, Any]], targets: Mapping[str, float]) -> dict[str, Any]:
+    """Where a curve first passes each target; null where it never does."""
+    found: dict[str, Any] = {}
+    for figure, target in targets.items():
+        rows = [row for row in curve if (row[figure] >= target if figure == "ratio" else row[figure] <= target)]
+        first = {key: rows[0][key] for key in ("trajectories", "seconds")} if rows else None
+        found[figure] = {"target": target, "first": first}
+    return found
 
 
 def random_candidates(environment: Environment, n: int, seed: int) -> list[Any]:
@@ -218,6 +296,34 @@ def random_candidates(environment: Environment, n: int, seed: int) -> list[Any]:
         everything = environment.decode(environment.terminals())
         return [everything[i] for i in torch.randint(len(everything), (n,), generator=generator).tolist()]
     return environment.decode(rollout(environment, UniformActor(environment), n, generator=generator).final)
+
+
+def drawn(task: Task, sampler: GFlowNetSampler, m: int, seed: int) -> tuple[Tensor, list[Any]]:
+    """The lattice of preferences, and the policy's candidates for each of them."""
+    preferences = simplex_lattice(m, task.partitions).float()
+    asked = preferences.repeat_interleave(task.samples, 0)
+    return preferences, sampler.sample(asked, generator=torch.Generator().manual_seed(seed)).candidates
+
+
+@lru_cache
+def true_front(name: str) -> Float[Tensor, "k m"]:
+    """The exact front of a task."""
+    task = TASKS[name]
+    if name in WORDS:
+        return ngram_front(WORDS[name], min_length=32, max_length=36)
+    objectives = load_set(task.objectives)
+    return exact_front(task.environment(), lambda points: objectives(points).value)  # type: ignore[arg-type]
+
+
+def figures_of(name: str, task: Task, sampler: GFlowNetSampler, objectives: ObjectiveSet, seed: int) -> dict[str, Any]:
+    """The figures that targets speak of: `l1` of grids and strings, `ratio` of grids and n-grams."""
+    if name == "strings":
+        return {"l1": exact_l1(sampler, objectives, torch.ones(1, 1))}
+    preferences, samples = drawn(task, sampler, objectives.m, seed)
+    found = {"ratio": hypervolume(objectives(samples).value) / hypervolume(true_front(name))}
+    if isinstance(sampler.environment, HyperGrid):
+        found["l1"] = exact_l1(sampler, objectives, preferences)
+    return found
 
 
 def evaluate(name: str, task: Task, sampler: GFlowNetSampler, objectives: ObjectiveSet, seed: int) -> dict[str, Any]:
@@ -234,17 +340,12 @@ def evaluate(name: str, task: Task, sampler: GFlowNetSampler, objectives: Object
                 for steps in (100_000, 1_000_000)
             },
         }
-    preferences = simplex_lattice(objectives.m, task.partitions).float()
-    asked = preferences.repeat_interleave(task.samples, 0)
-    samples = sampler.sample(asked, generator=torch.Generator().manual_seed(seed)).candidates
+    preferences, samples = drawn(task, sampler, objectives.m, seed)
     random = random_candidates(environment, len(samples), seed)
     result: dict[str, Any] = {"preferences": len(preferences), "samples": len(samples)}
     if isinstance(environment, HyperGrid):
-        front = exact_front(environment, lambda points: objectives(points).value)
         result["l1"] = exact_l1(sampler, objectives, preferences)
-    else:
-        front = ngram_front(WORDS[name], min_length=32, max_length=36)
-    found, exact = objectives(samples).value, hypervolume(front)
+    found, exact = objectives(samples).value, hypervolume(true_front(name))
     result |= {"hypervolume": hypervolume(found), "exact_hypervolume": exact}
     result |= {"ratio": hypervolume(found) / exact, "random_ratio": hypervolume(objectives(random).value) / exact}
     if name == "bigrams4":
@@ -262,15 +363,24 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None, help="where the figures go")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--paper", action="store_true", help="the published number of trajectories")
+    parser.add_argument("--every", type=int, default=None, help="trajectories between two looks at the policy")
+    parser.add_argument("--change", action="append", default=[], choices=[*CHANGES], help="a setting made otherwise")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     task = TASKS[arguments.task]
     trajectories = arguments.trajectories or (task.paper if arguments.paper else task.trajectories)
     beta = arguments.beta or task.beta
-    sampler, objectives, seconds = train(task, trajectories=trajectories, seed=arguments.seed, beta=beta)
+    sampler = made(task, trajectories=trajectories, beta=beta, changes=arguments.change)
+    objectives = load_set(task.objectives)
+    watch = train(arguments.task, sampler, objectives, seed=arguments.seed, every=arguments.every)
+    seconds = watch.seconds
     figures = dict.fromkeys(KEYS) | evaluate(arguments.task, task, sampler, objectives, arguments.seed)
     figures |= {"trajectories": sampler.module.trajectories_seen, "seconds": seconds}
     figures |= {"task": arguments.task, "beta": beta, "seed": arguments.seed, "threads": arguments.threads}
+    figures |= {"changes": arguments.change}
+    if arguments.every:
+        extra = {"l1": GRID_L1[beta]} if arguments.task == "hypergrid2" and beta in GRID_L1 else {}
+        figures |= {"curve": watch.curve, "reached": reached(watch.curve, {**task.targets, **extra})}
     text = json.dumps(figures, indent=2)
     print(text)
     if arguments.json:

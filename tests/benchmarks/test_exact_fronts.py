@@ -34,7 +34,19 @@ EXACT = {"hypergrid2": 0.98214, "hypergrid3": 0.85448, "bigrams2": 0.629630}
 @pytest.mark.parametrize("name", ["hypergrid2", "bigrams2"])
 def test_the_driver_prints_its_figures(driver: ModuleType, name: str, tmp_path, monkeypatch) -> None:
     out = tmp_path / "figures.json"
-    words = ["exact_fronts.py", "--task", name, "--trajectories", "256", "--seed", "1", "--threads", "1"]
+    words = [
+        "exact_fronts.py",
+        "--task",
+        name,
+        "--trajectories",
+        "256",
+        "--seed",
+        "1",
+        "--threads",
+        "1",
+        "--every",
+        "128",
+    ]
     monkeypatch.setattr(sys, "argv", [*words, "--json", str(out)])
     monkeypatch.setattr(driver, "TASKS", {name: driver.TASKS[name]})
     driver.main()
@@ -46,6 +58,37 @@ def test_the_driver_prints_its_figures(driver: ModuleType, name: str, tmp_path, 
     assert figures["trajectories"] == 256 and figures["seconds"] > 0
     assert (figures["l1"] is None) == (name == "bigrams2")
     assert figures["l1"] is None or 0 < figures["l1"] < 2
+    assert [row["trajectories"] for row in figures["curve"]] == [128, 256]
+    assert figures["curve"][-1]["ratio"] == figures["ratio"], "looking does not disturb"
+    assert figures["reached"]["ratio"]["first"] is None
+
+
+def test_looking_at_the_policy_does_not_change_training(driver: ModuleType) -> None:
+    def trained(every: int | None) -> torch.Tensor:
+        sampler = driver.made(driver.TASKS["hypergrid2"], trajectories=512, beta=16.0)
+        driver.train("hypergrid2", sampler, load_set("hypergrid2"), seed=3, every=every)
+        return torch.cat([value.flatten() for value in sampler.module.policy.parameters()])
+
+    assert torch.equal(trained(None), trained(128))
+
+
+def test_when_a_target_was_reached(driver: ModuleType) -> None:
+    rows = [(100, 0.5, 0.9), (200, 0.97, 0.3), (300, 0.96, 0.2)]
+    curve = [{"trajectories": n, "seconds": n / 10, "ratio": ratio, "l1": l1} for n, ratio, l1 in rows]
+    found = driver.reached(curve, {"ratio": 0.97, "l1": 0.1})
+    assert found["ratio"] == {"target": 0.97, "first": {"trajectories": 200, "seconds": 20.0}}
+    assert found["l1"]["first"] is None
+
+
+@pytest.mark.parametrize("name", ["hypergrid2", "bigrams3", "strings"])
+def test_every_change_of_a_setting_is_one_that_the_sampler_takes(driver: ModuleType, name: str) -> None:
+    task = driver.TASKS[name]
+    plain = driver.made(task, trajectories=1280, beta=task.beta)
+    for change in driver.CHANGES:
+        if change == "uniform_replay" and plain.replay is None:
+            continue
+        sampler = driver.made(task, trajectories=1280, beta=task.beta, changes=[change])
+        assert sampler.steps // sampler.updates == plain.steps // plain.updates
 
 
 def test_the_exact_hypervolume_of_three_grid_objectives(driver: ModuleType) -> None:

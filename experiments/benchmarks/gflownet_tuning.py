@@ -1,0 +1,98 @@
+"""What each choice of settings bought: the exact-front tasks with one setting made otherwise at a time, same seeds.
+
+    python experiments/benchmarks/gflownet_tuning.py --task bigrams3 --trajectories 12800 --seeds 3 --json tuning.json
+
+A row per change (see --change of exact_fronts.py): the task's figure (`ratio` of the exact hypervolume, or `l1`), mean
+and standard deviation over seeds, and the paired difference to the default settings with its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mogen.cli.seeds import spread
+from mogen.objective import load_set
+
+sys.path.insert(0, str(Path(__file__).parent))
+from exact_fronts import CHANGES, TASKS, figures_of, made, train
+
+PER_TASK = {
+    "bigrams": [
+        "weighted_sum", "tchebycheff", "vanilla", "constant_beta", "beta_96", "scaled_logits", "no_replay",
+        "uniform_replay", "no_average", "slow_rate", "no_huber", "high_floor",
+    ],
+    "hypergrid": ["log_sum", "tchebycheff", "vanilla", "scaled_logits", "no_average", "slow_rate"],
+    "strings": ["scaled_logits", "no_replay", "no_average", "slow_rate", "no_huber", "high_floor"],
+}  # fmt: skip
+"""the changes that make sense where"""
+
+
+def one(name: str, changes: list[str], *, trajectories: int, seed: int, beta: float | None) -> dict[str, float]:
+    """The figures of one training, and its seconds."""
+    task, objectives = TASKS[name], load_set(TASKS[name].objectives)
+    sampler = made(task, trajectories=trajectories, beta=beta or task.beta, changes=changes)
+    watch = train(name, sampler, objectives, seed=seed)
+    return {"seconds": watch.seconds, **figures_of(name, task, sampler, objectives, seed)}
+
+
+def rows_of(runs: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """A row per change: spread of the figures, and of their differences to the default, seed by seed."""
+    rows = []
+    for name, ours in runs.items():
+        pairs = [{key: a[key] - b[key] for key in a} for a, b in zip(ours, runs["default"], strict=False)]
+        row = {"change": name, "seeds": len(ours), "figures": spread(ours)}
+        rows.append(row if name == "default" else {**row, "difference": spread(pairs, is_interval=True)})
+    return rows
+
+
+def table(rows: list[dict[str, Any]], figure: str) -> str:
+    """The rows as text."""
+    lines = [f"{'change':<16}{'seeds':>5}  {figure:<18}{'minus the default':<34}{'seconds':>8}"]
+    for row in rows:
+        value, seconds = row["figures"][figure], row["figures"]["seconds"]
+        difference = row.get("difference", {}).get(figure, {})
+        apart = f"{difference['mean']:+.4f}" if difference else ""
+        if "low" in difference:
+            apart += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+        text = f"{value['mean']:.4f} +- {value['standard_deviation']:.4f}"
+        lines.append(f"{row['change']:<16}{row['seeds']:>5}  {text:<18}{apart:<34}{seconds['mean']:>8.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="bigrams3", choices=[*TASKS])
+    parser.add_argument("--trajectories", type=int, default=12_800)
+    parser.add_argument("--beta", type=float, default=None)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--changes", nargs="+", default=None, choices=[*CHANGES])
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    kind = next(part for part in PER_TASK if arguments.task.startswith(part))
+    figure = "ratio" if kind == "bigrams" else "l1"
+    runs: dict[str, list[dict[str, float]]] = {"default": []}
+    for name in ["default", *(arguments.changes or PER_TASK[kind])]:
+        runs[name] = []
+        for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+            changes = [] if name == "default" else [name]
+            found = one(arguments.task, changes, trajectories=arguments.trajectories, seed=seed, beta=arguments.beta)
+            runs[name].append(found)
+            print(f"{name}, seed {seed}: {figure} {found[figure]:.4f}, {found['seconds']:.0f} s", file=sys.stderr)
+            content = {"task": arguments.task, "trajectories": arguments.trajectories, "figure": figure}
+            content |= {"beta": arguments.beta or TASKS[arguments.task].beta, "runs": runs, "rows": rows_of(runs)}
+            if arguments.json:
+                arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    print(table(rows_of(runs), figure))
+
+
+if __name__ == "__main__":
+    main()
