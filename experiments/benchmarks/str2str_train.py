@@ -56,7 +56,7 @@ def main() -> None:
             seed=arguments.seed,
             accelerator="cpu",
         )
-        sampler.fit(folder=arguments.folder)
+        sampler.train(arguments.folder)
         done = max(done, sampler.card["steps"])
         sampler.save(arguments.folder / "model")
         print(

@@ -3,6 +3,9 @@
 from mogen.objective.constraint import Constraint as Constraint
 from mogen.objective.contract import check_objective as check_objective
 from mogen.objective.contract import check_objective_set as check_objective_set
+from mogen.objective.differentiable import DifferentiableObjective as DifferentiableObjective
+from mogen.objective.differentiable import objectives_behind as objectives_behind
+from mogen.objective.differentiable import unclamped as unclamped
 from mogen.objective.external import CommandObjective as CommandObjective
 from mogen.objective.external import HttpObjective as HttpObjective
 from mogen.objective.measured import Measured as Measured

@@ -35,8 +35,8 @@ class NativeContacts(CoordinateObjective):
         self.native, self.worst, self.best = Reference.read(Path(native)), float(worst), float(best)
         self.parameters = {"native": self.native.digest}
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        return self.native.compared(atoms, lambda ca, native: native_contacts(ca, native))
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        return self.native.compared(x, lambda ca, native: native_contacts(ca, native))
 
 
 @final
@@ -64,9 +64,9 @@ class Contacts(CoordinateObjective):
         self.worst, self.best = float(worst), float(best)
         self.parameters = {"pairs": self.pairs.tolist()}
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        if int(self.pairs.max()) >= atoms.shape[1]:
-            return torch.full((len(atoms),), torch.nan, dtype=torch.float64)
-        ca = atoms[:, :, 1].double()
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        if int(self.pairs.max()) >= x.shape[1]:
+            return torch.full((len(x),), torch.nan, dtype=torch.float64)
+        ca = x[:, :, 1].double()
         distance = (ca[:, self.pairs[:, 0]] - ca[:, self.pairs[:, 1]]).norm(dim=-1)
         return (1 / (1 + ((distance - 2).clamp(min=0) / 8) ** 6)).mean(1)

@@ -34,8 +34,8 @@ class RadiusOfGyration(CoordinateObjective):
         self.target, self.worst, self.best = target, float(worst), float(best)
         self.parameters = {} if target is None else {"target": float(target)}
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        radius = radius_of_gyration(atoms[:, :, 1])
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        radius = radius_of_gyration(x[:, :, 1])
         return radius if self.target is None else (radius - self.target).abs()
 
 
@@ -55,8 +55,8 @@ class EndToEnd(CoordinateObjective):
         self.name = name
         self.worst, self.best = float(worst), float(best)
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        return (atoms[:, -1, 1].double() - atoms[:, 0, 1].double()).norm(dim=-1)
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        return (x[:, -1, 1].double() - x[:, 0, 1].double()).norm(dim=-1)
 
 
 @final
@@ -91,10 +91,10 @@ class DistanceRestraint(CoordinateObjective):
         self.worst, self.best = float(worst), float(best)
         self.parameters = {"first": first, "second": second, "target": float(target)}
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        if max(self.first, self.second) >= atoms.shape[1]:
-            return torch.full((len(atoms),), torch.nan, dtype=torch.float64)
-        ca = atoms[:, :, 1].double()
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        if max(self.first, self.second) >= x.shape[1]:
+            return torch.full((len(x),), torch.nan, dtype=torch.float64)
+        ca = x[:, :, 1].double()
         return ((ca[:, self.first] - ca[:, self.second]).norm(dim=-1) - self.target).abs()
 
 
@@ -130,9 +130,9 @@ class SecondaryStructure(CoordinateObjective):
         self.kind, self.width, self.worst, self.best = kind, float(width), float(worst), float(best)
         self.parameters = {"kind": kind, "width": float(width)}
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        atoms = atoms.double()
-        n, ca, c = atoms[:, :, 0], atoms[:, :, 1], atoms[:, :, 2]
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        x = x.double()
+        n, ca, c = x[:, :, 0], x[:, :, 1], x[:, :, 2]
         phi = dihedral(c[:, :-2], n[:, 1:-1], ca[:, 1:-1], c[:, 1:-1])
         psi = dihedral(n[:, 1:-1], ca[:, 1:-1], c[:, 1:-1], n[:, 2:])
         return self._weight(phi, psi).mean(1)

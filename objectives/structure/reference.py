@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mogen.domain.backbone import Backbone, read_backbone
 from mogen.domain.conformation import kabsch, rmsd, tm_score
-from objectives.structure.structure import BackboneObjective, CoordinateObjective
+from objectives.structure.structure import CoordinateObjective
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +62,12 @@ class RmsdTo(CoordinateObjective):
         self.reference, self.worst, self.best = Reference.read(Path(reference)), float(worst), float(best)
         self.parameters = {"reference": self.reference.digest}
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
-        return self.reference.compared(atoms, rmsd)
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+        return self.reference.compared(x, rmsd)
 
 
 @final
-class TmTo(BackboneObjective):
+class TmTo(CoordinateObjective):
     """TM-score to a structure with the same residues, from 0 to 1; NaN for chains of another length.
 
     Args:
@@ -89,7 +89,7 @@ class TmTo(BackboneObjective):
             return float("nan")
         return tm_score(backbone.ca, self.reference.ca)
 
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
         """A lower bound with gradients: the local maximum that the superposition of smallest RMSD leads to."""
 
         def after(ca: Float[Tensor, "b r 3"], fixed: Float[Tensor, "r 3"]) -> Float[Tensor, " b"]:
@@ -98,7 +98,7 @@ class TmTo(BackboneObjective):
             square = ((ca - centre) @ rotation.mT + aim - fixed).square().sum(-1)
             return (1 / (1 + square / scale**2)).mean(1)
 
-        return self.reference.compared(atoms, after)
+        return self.reference.compared(x, after)
 
 
 def best_placement(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.domain.backbone import Backbone
-from mogen.objective import Objective
+from mogen.objective import DifferentiableObjective, Objective
 
 
 class BackboneObjective(Objective[Backbone]):
@@ -24,11 +24,11 @@ class BackboneObjective(Objective[Backbone]):
         return torch.tensor([self.measure(item) for item in candidates], dtype=torch.float64)
 
 
-class CoordinateObjective(BackboneObjective):
+class CoordinateObjective(BackboneObjective, DifferentiableObjective[Backbone]):
     """A number that is a smooth function of N, CA, C and O, so that it can also steer by its gradient."""
 
     @abstractmethod
-    def value(self, atoms: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
+    def value(self, x: Float[Tensor, "b r 4 3"]) -> Float[Tensor, " b"]:
         """Raw values of conformations in Å, with gradients."""
 
     def measure(self, backbone: Backbone) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -14,107 +14,21 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mogen import preference as preferences
 from mogen.domain.backbone import Backbone, read_backbone
-from mogen.errors import ConfigError, DataError, RunError
-from mogen.objective import Measure
+from mogen.errors import BudgetExhausted, ConfigError, DataError, RunError
+from mogen.objective import DifferentiableObjective, Measure, objectives_behind
+from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, WeightedSum
 from mogen.sampler import Sampler, Samples
-from samplers.diffusion import Guidance, integrate
+from samplers.diffusion import Fields, Guidance
 from samplers.str2str.network import Denoiser, Size
-from samplers.str2str.process import (
-    EndsAtPrediction,
-    Predict,
-    PredictedScore,
-    atoms_of_fields,
-    centre_of,
-    fields_of,
-    from_prior,
-    grid_of,
-    network_prediction,
-    perturbed,
-    process,
-    solver_of,
-)
-
-STARTS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-"""the published noise times, which conformations take in turn"""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How conformations are drawn.
-
-    Args:
-        starts: noise times T the input is taken to, in turn; 1 with `is_prior` for plain generation.
-        steps: intervals from T to 0.01; the schedule str2str_released always takes int(1000 T) - 1.
-        method: euler, heun and dpm follow the probability flow, sde and stochastic_heun have noise.
-        schedule: exact, or str2str_released: the wrong step length of the released code, for comparison.
-        noise_scale: what noise is multiplied by on the way back.
-        self_conditioning: whether the network sees its prediction before.
-        is_prior: start from pure noise instead of the noisy input; only the chain's length and numbers are used.
-        batch: replicas denoised together.
-        bf16: whether matrix products are in bfloat16; geometry stays in float32.
-    """
-
-    starts: tuple[float, ...] = STARTS
-    steps: int = 50
-    method: str = "heun"
-    schedule: str = "exact"
-    noise_scale: float = 1.0
-    self_conditioning: bool = True
-    is_prior: bool = False
-    batch: int = 16
-    bf16: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.starts or self.batch < 1:
-            raise ConfigError(f"expected at least one start time and a batch of at least 1, got {self}")
-        for start in self.starts:
-            grid_of(self.schedule, start, self.steps)
-            solver_of(self.method, self.schedule, start, self.noise_scale)
-
-
-@torch.no_grad()
-def conformations(
-    predict: Predict,
-    backbone: Backbone,
-    start: float,
-    n: int,
-    protocol: Protocol,
-    *,
-    fixed: Sequence[int] = (),
-    guidance: Guidance | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[list[Backbone], int]:
-    """n conformations from one noise time, and the evaluations of the network each took.
-
-    Fixed residues (by place in the chain, from 0) keep the input's coordinates, bit for bit.
-    """
-    sde, found, evaluations = process(), [], 0
-    for first in range(0, n, protocol.batch):
-        count = min(protocol.batch, n - first)
-        clean = fields_of([backbone] * count, [fixed] * count)
-        score = PredictedScore(sde, predict, self_conditioning=protocol.self_conditioning)
-        t = torch.full((count,), start)
-        if protocol.is_prior:
-            noisy = from_prior(sde, clean, generator=generator)
-        else:
-            noisy = perturbed(sde, clean, t, generator=generator)
-        if protocol.self_conditioning:
-            score.clean(noisy, t)
-        solver = solver_of(protocol.method, protocol.schedule, start, protocol.noise_scale)
-        solver = EndsAtPrediction(solver, score)
-        grid = grid_of(protocol.schedule, start, protocol.steps)
-        ended = integrate(sde, score, solver, noisy, grid, guidance=guidance, generator=generator)
-        found += placed_back(backbone, atoms_of_fields(ended)[:, :, :4], clean["moves"])
-        evaluations = score.evaluations
-    return found, evaluations
-
-
-def placed_back(backbone: Backbone, atoms: Float[Tensor, "b r 4 3"], moves: Tensor) -> list[Backbone]:
-    """Backbones where the input was, with the input's own atoms in fixed residues."""
-    atoms = atoms + centre_of(backbone)
-    whole = torch.where(moves[..., None, None], atoms, backbone.coordinates)
-    return [backbone.moved(item) for item in whole]
+from samplers.str2str.process import Predict, fields_of, network_prediction
+from samplers.str2str.protocol import STARTS as STARTS
+from samplers.str2str.protocol import Protocol as Protocol
+from samplers.str2str.protocol import backbones_of, denoised, grouped
+from samplers.str2str.protocol import conformations as conformations
+from samplers.str2str.record import Record
+from samplers.str2str.steering import Steering, Worth, groups_of, steered, worth_of
 
 
 @final
@@ -124,12 +38,20 @@ class Str2StrSampler(Sampler[Backbone]):
     It explores what a network trained on still structures believes possible around an input structure. It does not
     know the sequence, and its conformations have no thermodynamic weights.
 
+    With objectives, conformations of the input are steered towards preferences: objectives with gradients push
+    predictions and weigh particles without being asked, and only finished conformations are measured; where any
+    objective has no gradient, predictions are measured on the way and particles alone steer by them.
+
     Args:
         data: what to train on: a folder of PDB or mmCIF files, or an .npz archive of backbones.
         input: the structure whose conformations `sample` draws (PDB or mmCIF).
+        model: the folder of a trained model, instead of data.
         size: published, small or tiny.
         protocol: how conformations are drawn.
         fixed: residues that keep the input's coordinates, by place in the chain from 0.
+        steering: how conformations are steered towards objectives.
+        scalarization: how a preference makes one number of many utilities.
+        preference: the distribution of preferences in `fit`.
         steps: gradient steps.
         longest: the longest chain trained on.
         budget: squared residues in a batch.
@@ -150,9 +72,13 @@ class Str2StrSampler(Sampler[Backbone]):
         self,
         data: str | None = None,
         input: str | None = None,
+        model: str | None = None,
         size: str = "small",
         protocol: Protocol | None = None,
         fixed: tuple[int, ...] = (),
+        steering: Steering | None = None,
+        scalarization: Scalarization | None = None,
+        preference: PreferenceDistribution | None = None,
         steps: int = 20_000,
         longest: int = 128,
         budget: int = 65_536,
@@ -177,10 +103,22 @@ class Str2StrSampler(Sampler[Backbone]):
         self.decay, self.latest, self.checkpoint_every = decay, latest, checkpoint_every
         self.skew, self.chain_weight, self.cooldown = skew, chain_weight, cooldown
         self.validation, self.most_residues, self.seed, self.accelerator = validation, most_residues, seed, accelerator
+        self.steering = steering or Steering()
+        self.scalarization = scalarization or WeightedSum()
+        self.preference = preference or Dirichlet(1.0)
         self.network: Denoiser | None = None
         self.card: dict[str, Any] = {}
         self.evaluations = 0
         """evaluations of the network that the last conformation took"""
+        self.spent = 0
+        """evaluations of the network so far, one for every structure of a batch"""
+        self.gradients = 0
+        """gradients of single objectives at single structures so far"""
+        self.m = 0
+        self.record: Record | None = None
+        if model is not None:
+            own = {"input": input, "protocol": protocol, "steering": steering, "scalarization": scalarization}
+            self._take(Path(model), {name for name, value in own.items() if value is not None})
 
     def build(self) -> Denoiser:
         """The untrained network; its weights are drawn from the seed."""
@@ -188,16 +126,8 @@ class Str2StrSampler(Sampler[Backbone]):
             torch.manual_seed(self.seed)
             return Denoiser(Size.named(self.size))
 
-    def fit(
-        self,
-        measure: Measure[Backbone] | None = None,
-        *,
-        m: int = 0,
-        generator: torch.Generator | None = None,
-        folder: Path | None = None,
-    ) -> None:
-        """Trains the network on `data`; the measure is not asked (nothing has to be measured to learn to denoise)."""
-        del measure, m, generator
+    def train(self, folder: Path | None = None, *, seed: int | None = None) -> None:
+        """Trains the network on `data`; goes on from the newest checkpoint in the folder."""
         from samplers.str2str.data import Batches, read_chains, split
         from samplers.str2str.module import DenoiserModule, train
 
@@ -205,6 +135,7 @@ class Str2StrSampler(Sampler[Backbone]):
             raise DataError(
                 "expected data to train on (a folder of structures or an .npz), or a trained model, got none"
             )
+        self.seed = self.seed if seed is None else seed
         source = Path(self.data)
         chains = split(read_chains(source), longest=self.longest)
         module = DenoiserModule(
@@ -231,6 +162,105 @@ class Str2StrSampler(Sampler[Backbone]):
             "validation": {name: round(value, 5) for name, value in module.validate().items()},
         }
 
+    def fit(
+        self,
+        measure: Measure[Backbone],
+        *,
+        m: int,
+        generator: torch.Generator | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Rounds of steered conformations of the input, each group by one preference, until the budget's end.
+
+        What no other conformation dominates is kept; `sample` starts from it. Without a model, one is trained first.
+        """
+        generator = generator if generator is not None else torch.Generator()
+        if self.network is None:
+            self.train(folder / "data" if folder is not None else None)
+        backbone = self.target()
+        self.m, self.record = m, Record([], torch.zeros(0, m, dtype=torch.float64))
+        try:
+            for turn in range(self.steering.rounds):
+                preference = self.preference.sample(self.steering.groups, m, generator=generator).float()
+                start = self.protocol.starts[turn % len(self.protocol.starts)]
+                group = groups_of(len(preference), self.steering.particles)
+                found = self.steered(measure, backbone, preference, start, generator)
+                self.record.add(found, measure(found, preference=preference[group]))
+        except BudgetExhausted:
+            pass
+
+    def steered(
+        self,
+        measure: Measure[Backbone],
+        backbone: Backbone,
+        preference: Float[Tensor, "k m"],
+        start: float,
+        generator: torch.Generator | None,
+    ) -> list[Backbone]:
+        """Conformations steered to preferences, `particles` of each in turn."""
+        smooth = [
+            item if isinstance(item, DifferentiableObjective) else None for item in objectives_behind(measure)
+        ] or [None] * preference.shape[1]
+        whole = [item for item in smooth if item is not None]
+        worth: Worth
+        if len(whole) == len(smooth):
+            worth = worth_of(whole, self.scalarization, preference)
+        else:
+            worth = self.measured(measure, backbone, preference)
+        group = groups_of(len(preference), self.steering.particles)
+        guide = steered(smooth, preference, worth, self.steering, self.protocol.steps)
+        clean = grouped(fields_of([backbone] * len(group), [self.fixed] * len(group)), group)
+        try:
+            ended = self.denoised(clean, start, guidance=guide, generator=generator)
+        finally:
+            self.gradients += guide.push.gradients
+        return backbones_of(backbone, ended)
+
+    def measured(self, measure: Measure[Backbone], backbone: Backbone, preference: Float[Tensor, "k m"]) -> Worth:
+        """What predictions are worth by measuring them, which the budget pays for."""
+
+        def worth(fields: Fields) -> Tensor:
+            items, wanted = backbones_of(backbone, fields), preference[fields["group"]]
+            found = measure(items, preference=wanted)
+            if self.record is not None:
+                self.record.add(items, found)
+            return self.scalarization(found.utility.to(wanted), wanted)
+
+        return worth
+
+    def denoised(
+        self, clean: Fields, start: float, *, guidance: Guidance | None, generator: torch.Generator | None
+    ) -> Fields:
+        """Fields taken to a noise time and back, on the account of network evaluations."""
+        ended, self.evaluations = denoised(
+            self.predict(), clean, start, self.protocol, guidance=guidance, generator=generator
+        )
+        self.spent += self.evaluations * len(clean["exists"])
+        return ended
+
+    def target(self) -> Backbone:
+        """The input structure."""
+        if self.input is None:
+            raise ConfigError("expected an input structure (PDB or mmCIF) for conformations, got none")
+        backbone = read_backbone(self.input)
+        self.check(backbone, self.fixed)
+        return backbone
+
+    def predict(self) -> Predict:
+        """What predicts clean frames; raises `RunError` where nothing was trained."""
+        if self.network is None:
+            raise RunError("expected a trained Str2Str model, got one that was neither fitted nor loaded")
+        return network_prediction(self.network, bf16=self.protocol.bf16)
+
+    def check(self, backbone: Backbone, fixed: Sequence[int]) -> None:
+        """Raises `ConfigError` for a chain or for residues that the model cannot take."""
+        if len(backbone) < 2:
+            raise ConfigError(f"expected a chain of at least 2 residues for conformations, got {len(backbone)}")
+        if len(backbone) > self.most_residues:
+            raise ConfigError(f"expected at most {self.most_residues} residues for this model, got {len(backbone)}")
+        if any(not 0 <= place < len(backbone) for place in fixed):
+            raise ConfigError(f"expected fixed residues from 0 to {len(backbone) - 1}, got {list(fixed)}")
+
     def conformations(
         self,
         backbone: Backbone,
@@ -241,13 +271,8 @@ class Str2StrSampler(Sampler[Backbone]):
         generator: torch.Generator | None = None,
     ) -> tuple[list[Backbone], list[float]]:
         """n conformations of a chain and the noise time of each; the protocol's times are taken in turn."""
-        if self.network is None:
-            raise RunError("expected a trained Str2Str model, got one that was neither fitted nor loaded")
-        if len(backbone) > self.most_residues:
-            raise ConfigError(f"expected at most {self.most_residues} residues for this model, got {len(backbone)}")
-        if any(not 0 <= place < len(backbone) for place in fixed):
-            raise ConfigError(f"expected fixed residues from 0 to {len(backbone) - 1}, got {list(fixed)}")
-        predict = network_prediction(self.network, bf16=self.protocol.bf16)
+        predict = self.predict()
+        self.check(backbone, fixed)
         starts = [self.protocol.starts[i % len(self.protocol.starts)] for i in range(n)]
         found: dict[float, list[Backbone]] = {}
         for start in dict.fromkeys(starts):
@@ -261,17 +286,32 @@ class Str2StrSampler(Sampler[Backbone]):
                 guidance=guidance,
                 generator=generator,
             )
+            self.spent += self.evaluations * len(drawn)
             found[start] = drawn[::-1]
         return [found[start].pop() for start in starts], starts
 
     def sample(
         self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None
     ) -> Samples[Backbone]:
-        """One conformation of the input structure per row; without guidance the preference changes nothing."""
-        if self.input is None:
-            raise ConfigError("expected an input structure (PDB or mmCIF) for conformations, got none")
-        found, _ = self.conformations(read_backbone(self.input), len(preference), fixed=self.fixed, generator=generator)
-        return Samples(found, preference)
+        """One conformation per row: of the input structure, or after `fit` of what measured best for the preference.
+
+        After `fit` it comes back from the small noise time `steering.near`; nothing steers it then.
+        """
+        if preference.shape[1] != self.m:
+            raise ConfigError(f"expected preferences of n x {self.m}, got {tuple(preference.shape)}")
+        if not self.record:
+            found, _ = self.conformations(self.target(), len(preference), fixed=self.fixed, generator=generator)
+            return Samples(found, preference)
+        made: list[Backbone | None] = [None] * len(preference)
+        best = self.record.best(self.scalarization, preference)
+        for place in dict.fromkeys(best):
+            rows = [row for row, other in enumerate(best) if other == place]
+            about = self.record.backbones[place]
+            clean = fields_of([about] * len(rows), [self.fixed] * len(rows))
+            ended = self.denoised(clean, self.steering.near, guidance=None, generator=generator)
+            for row, item in zip(rows, backbones_of(about, ended), strict=True):
+                made[row] = item
+        return Samples([item for item in made if item is not None], preference)
 
     def save(self, folder: Path) -> None:
         if self.network is None:
@@ -282,35 +322,53 @@ class Str2StrSampler(Sampler[Backbone]):
         kind = type(self)
         facts = {
             "class_path": f"{kind.__module__}.{kind.__qualname__}",
-            "objectives": 0,
+            "objectives": self.m,
             "size": self.size,
             "input": None if self.input is None else str(Path(self.input).resolve()),
             "fixed": list(self.fixed),
             "most_residues": self.most_residues,
             "protocol": {**asdict(self.protocol), "starts": list(self.protocol.starts)},
-            "card": self.card,
+            "steering": asdict(self.steering),
+            "scalarization": type(self.scalarization).__qualname__,
+            "card": {**self.card, **self.accounts()},
         }
+        if self.record is not None:
+            self.record.save(folder)
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
+
+    def accounts(self) -> dict[str, Any]:
+        """What `fit` cost; nothing without `fit`."""
+        if self.record is None:
+            return {}
+        return {"network_evaluations": self.spent, "gradients": self.gradients, "kept": len(self.record)}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        self = cls()
+        self._take(folder, set())
+        return self
+
+    def _take(self, folder: Path, own: Set[str]) -> None:
+        """Takes over what was saved, but for the settings that are its own."""
         path = folder / "sampler.yaml"
         if not path.is_file():
             raise RunError(f"expected a saved sampler with a sampler.yaml, got nothing of the kind in {folder}")
         facts = yaml.safe_load(path.read_text())
-        protocol = Protocol(**{**facts["protocol"], "starts": tuple(facts["protocol"]["starts"])})
-        self = cls(
-            input=facts["input"],
-            size=facts["size"],
-            protocol=protocol,
-            fixed=tuple(facts["fixed"]),
-            most_residues=facts["most_residues"],
-        )
-        self.card = facts["card"]
+        if "input" not in own:
+            self.input, self.fixed = facts["input"], tuple(facts["fixed"])
+        if "protocol" not in own:
+            self.protocol = Protocol(**{**facts["protocol"], "starts": tuple(facts["protocol"]["starts"])})
+        if "steering" not in own:
+            self.steering = Steering(**facts.get("steering", {}))
+        if "scalarization" not in own:
+            kind = getattr(preferences, str(facts.get("scalarization", "WeightedSum")), None)
+            self.scalarization = kind() if isinstance(kind, type) and issubclass(kind, Scalarization) else WeightedSum()
+        self.size, self.most_residues, self.card = facts["size"], facts["most_residues"], facts["card"]
         self.network = self.build()
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.requires_grad_(False).eval()
-        return self
+        if "input" not in own:
+            self.m, self.record = int(facts["objectives"]), Record.load(folder)
 
 
 def _digest(source: Path) -> str:

@@ -192,12 +192,12 @@ def test_a_sampler_trains_on_a_folder_and_keeps_a_card(tmp_path):
     for n in (20, 24, 28):
         write_backbones(folder / f"c{n}.pdb", [chain(n)])
     sampler = Str2StrSampler(data=str(folder), size="tiny", steps=2, checkpoint_every=1, accelerator="cpu")
-    sampler.fit(folder=tmp_path / "run")
+    sampler.train(tmp_path / "run")
     sampler.save(tmp_path / "model")
     card = Str2StrSampler.load(tmp_path / "model").card
     assert card["steps"] == 2 and card["chains"] == 3 and len(card["data_sha256"]) == 64
     with pytest.raises(DataError, match="data to train on"):
-        Str2StrSampler(size="tiny").fit()
+        Str2StrSampler(size="tiny").train()
 
 
 def test_a_tiny_network_overfits_one_chain():
