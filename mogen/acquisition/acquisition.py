@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, final
 
@@ -25,6 +25,8 @@ class Belief(Generic[C]):
     observed: Observations[C]
     pending: tuple[C, ...] = ()
     feasibility: Feasibility[C] | None = None
+    price: Callable[[Sequence[C]], Float[Tensor, " n"]] | None = None
+    """what measuring a candidate costs; 1 everywhere if None"""
 
     @property
     def m(self) -> int:
@@ -36,6 +38,12 @@ class Belief(Generic[C]):
         if self.feasibility is None:
             return torch.zeros(len(candidates), dtype=torch.float64)
         return self.feasibility.log_probability(candidates)
+
+    def log_price(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
+        """Log of what measuring every candidate costs: a worth per price is a difference of logs."""
+        if self.price is None:
+            return torch.zeros(len(candidates), dtype=torch.float64)
+        return self.price(candidates).double().log()
 
 
 class Acquisition(ABC, Generic[C]):
@@ -79,6 +87,13 @@ def simplex(n: int, m: int, generator: torch.Generator) -> Float[Tensor, "n m"]:
     """Rows drawn uniformly from the simplex."""
     drawn = torch.empty(n, m, dtype=torch.float64).exponential_(generator=generator)
     return drawn / drawn.sum(-1, keepdim=True)
+
+
+def root(covariance: Float[Tensor, "m n n"]) -> Float[Tensor, "m n n"]:
+    """A Cholesky factor, with as much on the diagonal as it takes."""
+    from linear_operator.utils.cholesky import psd_safe_cholesky
+
+    return psd_safe_cholesky(covariance, max_tries=8)
 
 
 def shortlisted(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogen.acquisition.acquisition import Acquisition, Belief, apart, best, shortlisted, simplex
+from mogen.acquisition.acquisition import Acquisition, Belief, apart, best, root, shortlisted, simplex
 from mogen.errors import ConfigError
 from mogen.preference import Scalarization, Tchebycheff
 from mogen.types import C
@@ -120,13 +120,6 @@ class ThompsonSampling(Acquisition[C]):
             worth = self.scalarization(value, weight.expand_as(value)) * likely.exp()
             chosen.append(_pick(self.belief, shortlist, worth, mean, chosen, self.likeness))
         return [places[place] for place in chosen]
-
-
-def root(covariance: Float[Tensor, "m n n"]) -> Float[Tensor, "m n n"]:
-    """A Cholesky factor, with as much on the diagonal as it takes."""
-    from linear_operator.utils.cholesky import psd_safe_cholesky
-
-    return psd_safe_cholesky(covariance, max_tries=8)
 
 
 def _pick(

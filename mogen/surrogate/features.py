@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
@@ -22,7 +23,10 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 @final
 class FeatureSets:
-    """n sets of 32-bit features, one after another: set i is members[offsets[i]:offsets[i + 1]], sorted."""
+    """n sets of 32-bit features, one after another: set i is members[offsets[i]:offsets[i + 1]], sorted.
+
+    Where members repeat, `shared` is the sum of products of counts.
+    """
 
     def __init__(self, members: np.ndarray, offsets: np.ndarray) -> None:
         self.members, self.offsets = members, offsets
@@ -66,6 +70,9 @@ class FeatureSets:
 class Features(ABC):
     """A way of describing candidates by sets; what was described once is kept (`capacity` of them)."""
 
+    repeats: bool = False
+    """whether a member may stand in a set several times"""
+
     def __init__(self, capacity: int = 2_000_000) -> None:
         self.capacity = capacity
         self.kept: dict[str, np.ndarray] = {}
@@ -76,7 +83,8 @@ class Features(ABC):
             self.kept.clear()
         for candidate in candidates:
             if candidate.key not in self.kept:
-                self.kept[candidate.key] = np.unique(np.asarray(self.describe(candidate), dtype=np.uint32))
+                members = np.asarray(self.describe(candidate), dtype=np.uint32)
+                self.kept[candidate.key] = np.sort(members) if self.repeats else np.unique(members)
         return FeatureSets.of([self.kept[candidate.key] for candidate in candidates])
 
     @abstractmethod
@@ -130,6 +138,28 @@ class TokenCounts(Features):
 
 
 @final
+class TokenWords(Features):
+    """All words of up to `longest` tokens in a sequence, as often as they occur."""
+
+    repeats = True
+
+    def __init__(self, longest: int = 2, capacity: int = 2_000_000) -> None:
+        super().__init__(capacity)
+        if longest < 1:
+            raise ConfigError(f"expected words of at least 1 token, got {longest}")
+        self.longest = longest
+
+    def describe(self, candidate: Any) -> np.ndarray:
+        text = candidate.key
+        words = [
+            hashed(text[start : start + size])
+            for size in range(1, self.longest + 1)
+            for start in range(len(text) - size + 1)
+        ]
+        return np.asarray(words, dtype=np.uint32)
+
+
+@final
 class TokenPlaces(Features):
     """Which token stands where: one feature per place."""
 
@@ -155,6 +185,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
     return (values >> np.uint64(32)).astype(np.uint32)
 
 
+@lru_cache(maxsize=1_000_000)
 def hashed(text: str) -> int:
     """A 32-bit hash of a short text that is the same in every process (FNV-1a)."""
     value = 0x811C9DC5

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, cast, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,7 +32,7 @@ class _Output:
     centre: float
     spread: float
     amplitude: Float[Tensor, " c"]
-    """variance of each kernel, of standardised values"""
+    """mean variance of each kernel, of standardised values"""
     scale: Float[Tensor, " c"]
     noise: float
     """variance of a measurement of unknown noise, of standardised values"""
@@ -46,7 +47,8 @@ class _Output:
 class GaussianProcess(Surrogate[C]):
     """y = mean + sum_c f_c(x) + noise with f_c ~ GP(0, a_c k_c), one process per objective (Rasmussen, Williams 2.2).
 
-    Variances a_c, length scales and the noise are those of the highest marginal likelihood with weak log-normal priors;
+    Variances a_c (in units of a kernel's mean over the observations), length scales and the noise are those of the
+    highest marginal likelihood with weak log-normal priors;
     the mean is the generalised least-squares one. Known noise levels are kept as they are given. An objective that a
     candidate lacks is left out for this candidate alone.
 
@@ -57,11 +59,12 @@ class GaussianProcess(Surrogate[C]):
             prediction uses all of them.
     """
 
-    def __init__(self, kernels: Sequence[Kernel] | None = None, steps: int = 30, most: int = 500) -> None:
+    def __init__(self, kernels: Sequence[Kernel] | None = None, steps: int = 30, most: int = 300) -> None:
         self.kernels = list(kernels) if kernels else None
         self.steps, self.most = steps, most
         self._used: list[Kernel] = self.kernels or []
         self._seen: list[FeatureSets] = []
+        self._units: list[float] = []
         self._outputs: list[_Output] = []
 
     def fit(self, observations: Observations[C]) -> None:
@@ -69,6 +72,7 @@ class GaussianProcess(Surrogate[C]):
             raise RunError("expected at least one measured candidate to learn a belief from, got none")
         self._used = self.kernels or self._used or default_kernels(observations.candidates)
         self._seen = [kernel.features(observations.candidates) for kernel in self._used]
+        self._units = _units(self._used, self._seen)
         bases = [kernel.base(seen, seen) for kernel, seen in zip(self._used, self._seen, strict=True)]
         self._outputs = [
             self._output(bases, observations.value[:, i], observations.noise[:, i]) for i in range(observations.m)
@@ -95,34 +99,46 @@ class GaussianProcess(Surrogate[C]):
     def _hyperparameters(
         self, bases: list[Tensor], y: Float[Tensor, " n"], known: Float[Tensor, " n"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Amplitudes, length scales and noise of the highest posterior density, by L-BFGS over their logarithms."""
+        """Amplitudes, length scales and noise of the highest posterior density, by L-BFGS over their logarithms.
+
+        The gradient of -log N(y; mean, K) is (K^-1 - w w') / 2 by K, with w = K^-1 (y - mean): at the generalised
+        least-squares mean, which is itself the most likely one, the mean's own gradient vanishes.
+        """
+        from scipy.optimize import minimize
+
         count = len(bases)
         start = torch.tensor([math.log(1 / count)] * count + [0.0] * count + [math.log(1e-2)], dtype=torch.float64)
         chosen = _sample(len(y), self.most)
         if len(chosen) < 2:
             return start[:count].exp(), start[count:-1].exp(), start[-1].exp()
         bases, y, known = [base[chosen][:, chosen] for base in bases], y[chosen], known[chosen]
-        logs = start.clone().requires_grad_()
-        optimiser = torch.optim.LBFGS(
-            [logs], max_iter=self.steps, line_search_fn="strong_wolfe", tolerance_change=1e-5, tolerance_grad=1e-4
-        )
+        eye = torch.eye(len(y), dtype=torch.float64)
 
-        def loss() -> Tensor:
-            optimiser.zero_grad()
-            bounded = logs.clamp(-12, 6)
-            amplitude, scale, level = bounded[:count].exp(), bounded[count:-1].exp(), bounded[-1].exp()
+        def loss(point: Any) -> tuple[float, Any]:
+            logs = torch.tensor(point, dtype=torch.float64, requires_grad=True)
+            amplitude, scale, level = logs[:count].exp(), logs[count:-1].exp(), logs[-1].exp()
             covariance = self._covariance(bases, amplitude, scale) + torch.diag(_variances(known, level))
-            value = -log_likelihood(covariance, y) + 0.5 * (((logs - start) / _widths(count)) ** 2).sum()
-            value.backward()
-            return value
+            factor, failed = torch.linalg.cholesky_ex(covariance.detach())
+            if failed:
+                return 1e10, np.zeros(len(start))
+            mean, weight = _residual(factor, y)
+            inverse = torch.cholesky_solve(eye, factor)
+            covariance.backward(0.5 * (inverse - weight[:, None] * weight))
+            prior = (logs.detach() - start) / _widths(count)
+            value = 0.5 * ((y - mean) * weight).sum() + torch.diagonal(factor).log().sum() + 0.5 * (prior**2).sum()
+            gradient = cast(Tensor, logs.grad) + prior / _widths(count)
+            return float(value), gradient.numpy()
 
-        optimiser.step(loss)
-        found = logs.detach().clamp(-12, 6)
-        found = start if not found.isfinite().all() else found
-        return found[:count].exp(), found[count:-1].exp(), found[-1].exp()
+        limits = [(-12.0, 6.0)] * len(start)
+        found = minimize(
+            loss, start.numpy(), jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": self.steps}
+        )
+        best = torch.from_numpy(found.x)
+        return best[:count].exp(), best[count:-1].exp(), best[-1].exp()
 
     def _covariance(self, bases: list[Tensor], amplitude: Tensor, scale: Tensor) -> Tensor:
-        parts = [a * kernel(base, s) for kernel, base, a, s in zip(self._used, bases, amplitude, scale, strict=True)]
+        each = zip(self._used, self._units, bases, amplitude, scale, strict=True)
+        parts = [a / unit * kernel(base, s) for kernel, unit, base, a, s in each]
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
     def _cross(self, candidates: Sequence[C]) -> tuple[list[FeatureSets], list[Tensor]]:
@@ -148,6 +164,17 @@ class GaussianProcess(Surrogate[C]):
         jitter = _JITTER * torch.diagonal(covariance, dim1=-2, dim2=-1).mean(-1).clamp(min=1e-12)
         return torch.stack(means, -1), covariance + jitter[:, None, None] * torch.eye(len(sets[0]), dtype=torch.float64)
 
+    def cross(self, left: Sequence[C], right: Sequence[C]) -> Float[Tensor, "m n k"]:
+        sets, crosses = self._cross(left)
+        others, others_crosses = self._cross(right)
+        between = [kernel.base(one, two) for kernel, one, two in zip(self._used, sets, others, strict=True)]
+        found = []
+        for output in self._outputs:
+            known, new = (self._predict(output, part)[1] for part in (crosses, others_crosses))
+            prior = self._covariance(between, output.amplitude, output.scale)
+            found.append((prior - known.T @ new) * output.spread**2)
+        return torch.stack(found)
+
     def marginal(self, candidates: Sequence[C], chunk: int = 2048) -> tuple[Tensor, Tensor]:
         parts = [self._marginal(candidates[at : at + chunk]) for at in range(0, len(candidates), chunk)]
         if not parts:
@@ -156,11 +183,13 @@ class GaussianProcess(Surrogate[C]):
         return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
 
     def _marginal(self, candidates: Sequence[C]) -> tuple[Tensor, Tensor]:
-        _, crosses = self._cross(candidates)
+        sets, crosses = self._cross(candidates)
+        each = zip(self._used, self._units, sets, strict=True)
+        own = torch.stack([kernel.own(part) / unit for kernel, unit, part in each])
         means, deviations = [], []
         for output in self._outputs:
             mean, solved = self._predict(output, crosses)
-            variance = (output.amplitude.sum() - (solved**2).sum(0)).clamp(min=1e-12)
+            variance = (output.amplitude @ own - (solved**2).sum(0)).clamp(min=1e-12)
             means.append(mean)
             deviations.append(variance.sqrt() * output.spread)
         return torch.stack(means, -1), torch.stack(deviations, -1)
@@ -169,7 +198,9 @@ class GaussianProcess(Surrogate[C]):
         self._check()
         one = torch.ones((), dtype=torch.float64)
         parts = [
-            kernel(kernel.base(kernel.features(left), kernel.features(right)), one).clamp(0, 1) for kernel in self._used
+            kernel(kernel.base(kernel.features(left), kernel.features(right)), one).clamp(0, 1)
+            for kernel in self._used
+            if kernel.is_likeness
         ]
         return torch.stack(parts).mean(0)
 
@@ -179,6 +210,11 @@ class GaussianProcess(Surrogate[C]):
         cross = self._covariance(bases, output.amplitude, output.scale)
         mean = (output.mean + cross @ output.weight) * output.spread + output.centre
         return mean, torch.linalg.solve_triangular(output.factor, cross.T, upper=False)
+
+
+def _units(kernels: Sequence[Kernel], seen: Sequence[FeatureSets]) -> list[float]:
+    """The mean value of the observations with themselves: what amplitudes are in units of."""
+    return [float(kernel.own(part).mean()) or 1.0 for kernel, part in zip(kernels, seen, strict=True)]
 
 
 def _widths(count: int) -> Tensor:

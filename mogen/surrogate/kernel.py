@@ -6,18 +6,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogen.surrogate.features import CountFingerprints, Features, FeatureSets, TokenCounts, TokenPlaces
+from mogen.surrogate.features import CountFingerprints, Features, FeatureSets, TokenCounts, TokenPlaces, TokenWords
 
 
 class Kernel(ABC):
-    """A likeness of feature sets that is 1 of a candidate with itself; may have one length scale."""
+    """A likeness of feature sets, 1 of a candidate with itself unless it says so; may have one length scale."""
 
     features: Features
     has_scale: bool = False
+    is_likeness: bool = True
+    """whether the value of a candidate with itself is 1"""
 
     @abstractmethod
     def base(self, left: FeatureSets, right: FeatureSets) -> Float[Tensor, "n k"]:
@@ -27,6 +30,10 @@ class Kernel(ABC):
         """The kernel's values; `scale` is looked at only by kernels that have one."""
         del scale
         return base
+
+    def own(self, sets: FeatureSets) -> Float[Tensor, " n"]:
+        """The value of every candidate with itself."""
+        return torch.ones(len(sets), dtype=torch.float64)
 
 
 @final
@@ -61,10 +68,33 @@ class Overlap(Kernel):
         return (-base / (8 * scale)).exp()
 
 
+@final
+class Linear(Kernel):
+    """sum_i x_i y_i of counts: every word adds its own amount (the spectrum kernel, Leslie et al. 2002).
+
+    Alone among the kernels it goes on beyond the counts that were seen.
+    """
+
+    is_likeness = False
+
+    def __init__(self, features: Features | None = None) -> None:
+        self.features = features or TokenWords()
+
+    def base(self, left: FeatureSets, right: FeatureSets) -> Float[Tensor, "n k"]:
+        return left.shared(right)
+
+    def own(self, sets: FeatureSets) -> Float[Tensor, " n"]:
+        owners = np.repeat(np.arange(len(sets)), np.diff(sets.offsets))
+        both = (owners.astype(np.uint64) << np.uint64(32)) | sets.members
+        names, counts = np.unique(both, return_counts=True)
+        squares = np.bincount((names >> np.uint64(32)).astype(np.int64), counts.astype(float) ** 2, len(sets))
+        return torch.from_numpy(squares)
+
+
 def default_kernels(candidates: Sequence[Any]) -> list[Kernel]:
-    """Fingerprints for molecules; words and places for anything else that has a text as its key."""
+    """Fingerprints for molecules; words, places and sums over words for anything else that has a text as its key."""
     from mogen.domain.molecule import Molecule
 
     if candidates and all(isinstance(item, Molecule) for item in candidates):
         return [Tanimoto()]
-    return [Tanimoto(TokenCounts()), Overlap()]
+    return [Tanimoto(TokenCounts()), Overlap(), Linear()]

@@ -87,6 +87,11 @@ class Surrogate(ABC, Generic[C]):
     def marginal(self, candidates: Sequence[C]) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
         """Mean and standard deviation of every value alone, without measurement noise; n may be large."""
 
+    def cross(self, left: Sequence[C], right: Sequence[C]) -> Float[Tensor, "m n k"]:
+        """Covariance of the values of some candidates with those of others, without measurement noise."""
+        _, covariance = self.joint([*left, *right])
+        return covariance[:, : len(left), len(left) :]
+
     @abstractmethod
     def likeness(self, left: Sequence[C], right: Sequence[C]) -> Float[Tensor, "n k"]:
         """How alike candidates are to this belief, in [0, 1], 1 of a candidate with itself."""

@@ -77,6 +77,53 @@ def test_hypervolume_improvement_is_the_mean_over_posterior_draws(pool):
     assert int(found.argmax()) == int(expected.argmax())
 
 
+def test_hypervolume_improvement_is_botorchs_where_values_are_nearly_known(pool):
+    """Of a belief whose draws hardly differ, BoTorch's qLogNEHVI with X_pending is ours, pick by pick."""
+    from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+    from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
+    from botorch.sampling import SobolQMCNormalSampler
+
+    known = texts(30)
+    value = 1.2 * values(known, 3)
+    seen = Observations(known, value, torch.full_like(value, 1e-3), torch.ones(30, dtype=torch.bool), value)
+    process = GaussianProcess()
+    process.fit(seen)
+    chosen = pool[:20]
+    given = Belief(process, seen)
+    acquisition = prepared(HypervolumeImprovement, given, samples=4096)
+    model = BeliefModel(process, 3)
+    theirs = qLogNoisyExpectedHypervolumeImprovement(
+        model=model,
+        ref_point=[0.0] * 3,
+        X_baseline=model.keep(acquisition.baseline),
+        sampler=SobolQMCNormalSampler(torch.Size([96]), seed=1),
+        objective=GenericMCMultiOutputObjective(lambda samples, X=None: samples.clamp(max=1.0)),
+    )
+    with torch.no_grad():
+        expected = theirs(model.number(chosen)).exp()
+    found = acquisition.score(chosen).exp()
+    big = expected > 0.2 * expected.max()
+    assert big.sum() >= 4
+    assert torch.allclose(found[big], expected[big], rtol=0.12)
+
+
+def test_draws_of_a_batch_are_rows_of_one_cholesky_factor(pool):
+    """Conditioning pick by pick is one factorisation of the joint covariance of front, picks and candidate."""
+    given = belief(texts(30))
+    acquisition = prepared(HypervolumeImprovement, given, samples=8)
+    shortlist, picks = pool[:6], [4, 1]
+    more = torch.randn(8, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    covariance = given.surrogate.joint(shortlist)[1]
+    draws = acquisition._draws(shortlist)
+    for place, own in zip(picks, more.unbind(-1), strict=True):
+        draws = draws.given(place, covariance, own)
+    table = [*acquisition.fixed, shortlist[4], shortlist[1], shortlist[3]]
+    mean, whole = given.surrogate.joint(table)
+    drawn_by = torch.cat([acquisition.normal, acquisition.own[..., None], more], -1)
+    expected = mean[-1] + torch.einsum("mk,smk->sm", torch.linalg.cholesky(whole)[:, -1], drawn_by)
+    assert torch.allclose(draws.values()[:, 3], expected, atol=1e-5)
+
+
 def test_scores_do_not_depend_on_the_chunk(pool):
     acquisition = prepared(HypervolumeImprovement, belief(texts(30)))
     whole = acquisition.score(pool)

@@ -13,7 +13,7 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from mogen.domain.molecule import Molecule
 from mogen.domain.sequence import TokenSequence
-from mogen.surrogate import CountFingerprints, Overlap, Tanimoto, TokenCounts, TokenPlaces
+from mogen.surrogate import CountFingerprints, Linear, Overlap, Tanimoto, TokenCounts, TokenPlaces, TokenWords
 
 SMILES = (
     "CCO", "CCCCCCCC", "c1ccccc1O", "CC(=O)Nc1ccc(O)cc1", "C", "CCN(CC)CC", "O=C(O)c1ccccc1OC(C)=O", "CCCCCCCCCCCC",
@@ -72,6 +72,16 @@ def test_overlap_counts_places_that_differ(sequences):
         for j, b in enumerate(TEXTS):
             differ = sum(x != y for x, y in zip(a.ljust(20), b.ljust(20), strict=True))
             assert float(found[i, j]) == pytest.approx(math.exp(-differ / (8 * 0.7)), abs=1e-12)
+
+
+def test_sums_over_words_are_products_of_counts(sequences):
+    kernel = Linear(TokenWords(2))
+    sets = kernel.features(sequences)
+    each = [counted(text, 2) for text in TEXTS]
+    expected = [[float(sum(a[word] * b[word] for word in a)) for b in each] for a in each]
+    assert kernel.base(sets, sets).tolist() == expected
+    assert kernel.own(sets).tolist() == [expected[k][k] for k in range(len(TEXTS))]
+    assert kernel.own(sets[2:4]).tolist() == [expected[k][k] for k in (2, 3)]
 
 
 def test_kernels_are_positive_semi_definite(molecules, sequences):

@@ -10,7 +10,16 @@ import torch
 from mogen.domain.sequence import TokenSequence
 from mogen.errors import RunError
 from mogen.objective import Measured, ObjectiveSet, Status
-from mogen.surrogate import Feasibility, GaussianProcess, Observations, Overlap, Tanimoto, TokenCounts, calibration
+from mogen.surrogate import (
+    Feasibility,
+    GaussianProcess,
+    Linear,
+    Observations,
+    Overlap,
+    Tanimoto,
+    TokenCounts,
+    calibration,
+)
 from mogen.surrogate.gaussian_process import log_likelihood
 
 
@@ -35,7 +44,7 @@ def test_prediction_is_the_closed_form():
     """mean m + k' (K + S)^-1 (y - m), covariance k'' - k' (K + S)^-1 k by plain inversion, as learned."""
     known, new = texts(25), texts(40)[25:]
     value = torch.stack([count(known, "A"), count(known, "C")], 1)
-    process = GaussianProcess([Tanimoto(TokenCounts(2)), Overlap()])
+    process = GaussianProcess([Tanimoto(TokenCounts(2)), Overlap(), Linear()])
     noise = torch.full_like(value, 0.05)
     noise[::2] = 0.02
     process.fit(observed(known, value, noise))
@@ -45,7 +54,8 @@ def test_prediction_is_the_closed_form():
         def k(left, right, output=output):
             total = torch.zeros(len(left), len(right), dtype=torch.float64)
             for kernel, a, s in zip(process.kernels, output.amplitude, output.scale, strict=True):
-                total += a * kernel(kernel.base(kernel.features(left), kernel.features(right)), s)
+                unit = kernel.own(kernel.features(known)).mean()
+                total += a / unit * kernel(kernel.base(kernel.features(left), kernel.features(right)), s)
             return total * output.spread**2
 
         inverse = torch.linalg.inv(k(known, known) + torch.diag(noise[:, i] ** 2 + (1e-4 * output.spread) ** 2))
@@ -62,6 +72,22 @@ def test_prediction_is_the_closed_form():
     assert torch.allclose(posterior.mean, mean) and torch.allclose(posterior.variance, deviation**2, atol=1e-7)
 
 
+def test_covariances_between_candidates_are_a_part_of_the_joint_ones():
+    known, new = texts(25), texts(40)[25:]
+    process = GaussianProcess()
+    process.fit(observed(known, torch.stack([count(known, "A"), count(known, "C")], 1)))
+    found = process.cross(new[:4], new[4:])
+    assert torch.allclose(found, process.joint(new)[1][:, :4, 4:], atol=1e-10)
+
+
+def test_sums_over_words_go_on_beyond_what_was_seen():
+    """Of words with up to two A, five A are foreseen."""
+    known = [item for item in texts(300) if item.text.count("A") <= 2][:60]
+    process = GaussianProcess([Linear()])
+    process.fit(observed(known, count(known, "A")[:, None]))
+    assert float(process.marginal([TokenSequence("AACAAA")])[0]) == pytest.approx(5 / 6, abs=0.02)
+
+
 def test_likelihood_is_that_of_the_multivariate_normal():
     made = torch.Generator().manual_seed(1)
     root = torch.randn(8, 8, dtype=torch.float64, generator=made)
@@ -73,16 +99,45 @@ def test_likelihood_is_that_of_the_multivariate_normal():
     assert float(log_likelihood(covariance, y)) == pytest.approx(float(normal.log_prob(y)), abs=1e-10)
 
 
+def test_hyperparameters_are_the_most_likely_ones():
+    """No neighbour in any log-hyperparameter has a higher posterior density, by plain autograd-free evaluation."""
+    known = texts(40, seed=3)
+    made = torch.Generator().manual_seed(0)
+    value = count(known, "A")[:, None] + 0.1 * torch.randn(len(known), 1, dtype=torch.float64, generator=made)
+    process = GaussianProcess([Tanimoto(TokenCounts(2)), Overlap()], steps=200)
+    process.fit(observed(known, value))
+    output, kernels = process._outputs[0], process.kernels
+    y = (value[:, 0] - output.centre) / output.spread
+    start = torch.tensor([math.log(0.5)] * 2 + [0.0] * 2 + [math.log(1e-2)], dtype=torch.float64)
+    widths = torch.tensor([1.5, 1.5, 1, 1, 2], dtype=torch.float64)
+
+    def density(logs: torch.Tensor) -> float:
+        total = (logs[4].exp() + 1e-8) * torch.eye(len(known), dtype=torch.float64)
+        for kernel, a, s in zip(kernels, logs[:2].exp(), logs[2:4].exp(), strict=True):
+            sets = kernel.features(known)
+            total = total + a * kernel(kernel.base(sets, sets), s)
+        return float(log_likelihood(total, y) - 0.5 * (((logs - start) / widths) ** 2).sum())
+
+    found = torch.cat([output.amplitude, output.scale, torch.tensor([output.noise], dtype=torch.float64)]).log()
+    top = density(found)
+    for place in range(5):
+        for step in (-0.05, 0.05):
+            moved = found.clone()
+            moved[place] += step
+            assert density(moved) < top + 1e-6
+
+
 def test_hyperparameters_beat_their_start():
     """The learned variances are more likely than the first guess on data of another scale and noise."""
-    known = texts(60, seed=3)
+    known = texts(160, seed=3)
     made = torch.Generator().manual_seed(0)
     value = count(known, "A")[:, None] + 0.1 * torch.randn(len(known), 1, dtype=torch.float64, generator=made)
     quick, thorough = GaussianProcess(steps=1), GaussianProcess(steps=50)
     for process in (quick, thorough):
         process.fit(observed(known, value))
     assert float(thorough.noise[0]) == pytest.approx(0.1, rel=0.4)
-    found = calibration(thorough, observed(texts(150, seed=3)[60:], count(texts(150, seed=3)[60:], "A")[:, None]))
+    new = texts(250, seed=3)[160:]
+    found = calibration(thorough, observed(new, count(new, "A")[:, None]))
     assert float(found.rmse[0]) < 0.08
 
 
@@ -91,7 +146,7 @@ def test_missing_values_are_missing_for_one_objective_alone():
     value = torch.stack([count(known, "A"), count(known, "C")], 1)
     holed = value.clone()
     holed[10:, 1] = torch.nan
-    whole, part, holes = GaussianProcess(), GaussianProcess(), GaussianProcess()
+    whole, part, holes = (GaussianProcess([Tanimoto(TokenCounts()), Overlap()]) for _ in range(3))
     whole.fit(observed(known, value))
     part.fit(observed(known[:10], value[:10]))
     holes.fit(observed(known, holed))
