@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import wilcoxon
-from str2str_baselines import elastic_network, torsion_noise
 
 from mogen.dataset.store import find
 from mogen.domain.backbone import Backbone, dihedral, read_backbone
@@ -29,6 +28,7 @@ from mogen.domain.conformation import pair_distances, radius_of_gyration, rmsd
 from mogen.errors import DataError
 from mogen.metric.ensemble import Tica, backbone_validity, js_of_density_2d, js_of_histograms, mean_pairwise_rmsd
 from samplers.str2str import Str2StrSampler
+from samplers.str2str.displacement import elastic_network, torsion_noise
 
 REFERENCES = {"CLN025": "CHIGNOLIN_testset", "2JOF": "TRP_CAGE_testset", "1FME": "BBA_testset"}
 

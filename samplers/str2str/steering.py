@@ -46,7 +46,7 @@ class Steering:
         end: the time at and below which nothing is pushed.
         repair: how much of a clash or broken bond in a prediction is mended before it is used, 0 for not at all.
         strength: how much a worth of 1 counts, as a logarithm of a particle's weight.
-        looks: how often particles are weighed on the way.
+        looks: how often particles are weighed on the way, at most.
         threshold: share of effective particles below which a group is drawn anew.
         near: the noise time from which `sample` comes back, started at the best conformation measured before.
     """
@@ -54,8 +54,8 @@ class Steering:
     particles: int = 4
     groups: int = 4
     rounds: int = 10_000
-    push: float = 0.2
-    longest: float = 1.5
+    push: float = 1.0
+    longest: float = 3.0
     end: float = 0.05
     repair: float = 0.0
     strength: float = 20.0
@@ -108,7 +108,8 @@ class CoordinateGuidance(Guidance):
         preference: Float[Tensor, "k m"],
         options: Steering,
     ) -> None:
-        self.objectives, self.preference, self.options = tuple(objectives), preference, options
+        self.smooth = {place: item for place, item in enumerate(objectives) if item is not None}
+        self.preference, self.options = preference, options
         self.gradients = 0
         """gradients of single structures so far"""
 
@@ -119,88 +120,72 @@ class CoordinateGuidance(Guidance):
 
     def pushed(self, process: ProductSDE, fields: Fields, clean: Frames, t: Float[Tensor, " b"]) -> Frames:
         """Predicted frames after a step along the gradients."""
-        has_gradient = any(item is not None for item in self.objectives)
-        if bool((t <= self.options.end).all()) or not (self.options.push and has_gradient):
-            return self.repaired(process, fields, clean)
-        scale, std = process.sdes["translations"].marginal(t)
-        far = (self.options.push * std / (scale * NM)).clamp(max=self.options.longest)
-        far = torch.where(t > self.options.end, far, 0.0)
-        return self.repaired(process, fields, self.moved(process, fields, clean, self.direction, far))
+        if self.options.push and self.smooth and bool((t > self.options.end).any()):
+            scale, std = process.sdes["translations"].marginal(t)
+            far = (self.options.push * std / (scale * NM)).clamp(max=self.options.longest)
+            far = torch.where(t > self.options.end, far, 0.0)
+            total = self.pull(process, fields, clean)
+            clean = moved(process, fields, clean, {name: over(far, part) * part for name, part in total.items()})
+        if self.options.repair:
+            atoms, steps = loose(process, fields, clean)
+            with torch.enable_grad():
+                mended = -breaks(atoms, fields)
+            slope = gradient(process, fields, mended, steps)
+            clean = moved(process, fields, clean, {name: self.options.repair * part for name, part in slope.items()})
+        return clean
 
-    def repaired(self, process: ProductSDE, fields: Fields, clean: Frames) -> Frames:
-        """Predicted frames after one gradient step of what is broken in them; unchanged without `repair`."""
-        if not self.options.repair:
-            return clean
-        far = torch.full_like(fields["translations"][:, 0, 0], self.options.repair)
-        return self.moved(process, fields, clean, lambda atoms, fields: -breaks(atoms, fields), far, is_scaled=False)
-
-    def moved(
-        self,
-        process: ProductSDE,
-        fields: Fields,
-        clean: Frames,
-        worth: Callable[[Tensor, Fields], Float[Tensor, " b"] | list[Tensor]],
-        far: Float[Tensor, " b"],
-        *,
-        is_scaled: bool = True,
-    ) -> Frames:
-        """Frames moved along the (sum of) gradients: by so many Å, or by so many times the gradient itself."""
-        given = {**fields, "rotations": clean.rotations, "translations": clean.translations, "psi": clean.psi}
+    def pull(self, process: ProductSDE, fields: Fields, clean: Frames) -> dict[str, Float[Tensor, "b r 3"]]:
+        """The sum of the objectives' directions, each of length 1 times what its group's preference gives it."""
+        atoms, steps = loose(process, fields, clean)
+        total = {name: torch.zeros_like(step) for name, step in steps.items()}
         with torch.enable_grad():
-            steps = {name: torch.zeros_like(given["translations"]).requires_grad_() for name, _ in process.items()}
-            atoms = atoms_of_fields(process.move(given, steps))
-            found = worth(atoms, fields)
-            parts = found if isinstance(found, list) else [found]
-            total = {name: torch.zeros_like(step) for name, step in steps.items()}
-            for place, part in enumerate(parts):
-                slope = self.slope(process, given, part, steps, is_last=place + 1 == len(parts))
-                length = self.length(fields, slope) if is_scaled else torch.ones_like(far)
-                share = torch.where(length > 1e-9, 1 / length.clamp(min=1e-9), 0.0)
-                # a weighted part carries its weight in its gradient's length; the weight is put back here
-                weight = self.weight(place, fields).to(far) if is_scaled else torch.ones_like(far)
-                total = {name: total[name] + over(weight * share, slope[name]) * slope[name] for name in total}
-        step = {
-            "translations": NM * over(far, total["translations"]) * total["translations"],
-            "rotations": over(far, total["rotations"]) * total["rotations"] / ARM,
-        }
-        ended = process.move(given, step)
-        return Frames(ended["rotations"], ended["translations"], clean.psi)
+            values = {place: unclamped(item, atoms[:, :, :4]) for place, item in self.smooth.items()}
+        for place, value in values.items():
+            slope = gradient(process, fields, value, steps)
+            self.gradients += len(value)
+            weight = self.preference[fields["group"].cpu(), place].to(atoms)
+            length = rms(fields, slope)
+            pulls = (value.detach() < 1) & (length > 1e-9)
+            share = torch.where(pulls, weight / length.clamp(min=1e-9), 0.0)
+            total = {name: total[name] + over(share, part) * part for name, part in slope.items()}
+        return total
 
-    def slope(
-        self, process: ProductSDE, given: Fields, part: Float[Tensor, " b"], steps: Fields, *, is_last: bool
-    ) -> dict[str, Tensor]:
-        """The gradient along tangents, translations per Å and turns per 1.5 Å of arm; zero where it is not finite."""
-        names = list(steps)
-        found = torch.autograd.grad(part.sum(), [steps[name] for name in names], retain_graph=not is_last)
-        self.gradients += len(part)
-        unit = {"translations": NM, "rotations": 1 / ARM}
-        finite = {
-            name: torch.nan_to_num(value * unit[name], nan=0.0, posinf=0.0, neginf=0.0)
-            for name, value in zip(names, found, strict=True)
-        }
-        return dict(process.masked(given, finite))
 
-    @staticmethod
-    def length(fields: Fields, slope: Fields) -> Float[Tensor, " b"]:
-        """Root mean square over the residues that move."""
-        square = slope["translations"].square().sum((1, 2)) + slope["rotations"].square().sum((1, 2))
-        count = (fields["moves"] & fields["exists"]).sum(1).clamp(min=1)
-        return (square / count).sqrt()
+def loose(
+    process: ProductSDE, fields: Fields, clean: Frames
+) -> tuple[Float[Tensor, "b r 5 3"], dict[str, Float[Tensor, "b r 3"]]]:
+    """Atoms (Å) of frames after steps of zero along their tangents, and these steps, which gradients are taken of."""
+    given = {**fields, "rotations": clean.rotations, "translations": clean.translations, "psi": clean.psi}
+    with torch.enable_grad():
+        steps = {name: torch.zeros_like(clean.translations).requires_grad_() for name, _ in process.items()}
+        return atoms_of_fields(process.move(given, steps)), steps
 
-    def direction(self, atoms: Float[Tensor, "b r 5 3"], fields: Fields) -> list[Tensor]:
-        """Every objective's value, held still where its best is reached."""
-        del fields
-        found = []
-        for item in self.objectives:
-            if item is not None:
-                value = unclamped(item, atoms[:, :, :4])
-                found.append(torch.where(value < 1, value, value.detach()))
-        return found
 
-    def weight(self, place: int, fields: Fields) -> Float[Tensor, " b"]:
-        """The preference for one of the objectives with gradients, per item."""
-        column = [i for i, item in enumerate(self.objectives) if item is not None][place]
-        return self.preference[fields["group"].cpu(), column]
+def gradient(
+    process: ProductSDE, fields: Fields, value: Float[Tensor, " b"], steps: Fields
+) -> dict[str, Float[Tensor, "b r 3"]]:
+    """The gradient along tangents, per Å and per 1/1.5 radian; zero where it is not finite or nothing moves."""
+    found = torch.autograd.grad(value, list(steps.values()), torch.ones_like(value), retain_graph=True)
+    unit = {"translations": NM, "rotations": 1 / ARM}
+    finite = {
+        name: torch.nan_to_num(part * unit[name], nan=0.0, posinf=0.0, neginf=0.0)
+        for name, part in zip(steps, found, strict=True)
+    }
+    return dict(process.masked(fields, finite))
+
+
+def moved(process: ProductSDE, fields: Fields, clean: Frames, step: Fields) -> Frames:
+    """Frames after a step in Å, and in 1/1.5 radian."""
+    given = {**fields, "rotations": clean.rotations, "translations": clean.translations}
+    tangent = {"translations": NM * step["translations"], "rotations": step["rotations"] / ARM}
+    ended = process.move(given, tangent)
+    return Frames(ended["rotations"], ended["translations"], clean.psi)
+
+
+def rms(fields: Fields, step: Fields) -> Float[Tensor, " b"]:
+    """Root mean square over the residues that move."""
+    square = step["translations"].square().sum((1, 2)) + step["rotations"].square().sum((1, 2))
+    return (square / (fields["moves"] & fields["exists"]).sum(1).clamp(min=1)).sqrt()
 
 
 def breaks(atoms: Float[Tensor, "b r 5 3"], fields: Fields) -> Float[Tensor, " b"]:
@@ -259,7 +244,7 @@ def steered(
     particles = ParticleSteering(
         worth,
         strength=options.strength,
-        every=max(1, steps // (options.looks + 1)),
+        every=-(-steps // options.looks),
         start=1.0,
         threshold=options.threshold,
         predict=predicted_frames,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from mogen.domain.backbone import Backbone, Residues, torsions
 from mogen.domain.conformation import rmsd
-
-sys.path.append(str(Path(__file__).parents[2] / "experiments" / "benchmarks"))
-baselines = pytest.importorskip("str2str_baselines", reason="experiments/ is not beside tests/")
+from samplers.str2str import displacement as baselines
 
 
 def chain(n: int = 10) -> Backbone:

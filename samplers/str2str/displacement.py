@@ -1,4 +1,4 @@
-"""What any model of conformations has to beat: noise on backbone torsions, and modes of an elastic network.
+"""Conformations without a model: noise on backbone torsions, and modes of an elastic network.
 
 Both draw `n` conformations about an input whose mean CA RMSD from it is a wanted one, so that they can be compared with
 a model at equal RMSD.
