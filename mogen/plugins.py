@@ -29,6 +29,7 @@ GROUPS = (
     "mogen.baselines",
     "mogen.variations",
     "mogen.commands",
+    "mogen.models",
 )
 """the entry point groups in which names are looked up"""
 

@@ -38,13 +38,12 @@ def list_(kind: str) -> None:
 
 
 def models() -> list[str]:
-    """The trained models under runs/ and in the data folders: folders that hold a sampler.yaml."""
-    from mogen.dataset import folders
+    """Models that have a name (shipped, or in the data folders), then the folders of those under runs/ and models/."""
+    from mogen.dataset.models import named_models
 
-    found = list(Path("runs").glob("**/model/sampler.yaml"))
-    for folder in folders():
-        found += folder.glob("models/*/sampler.yaml")
-    return sorted(str(path.parent) for path in found)
+    named = described({name: str(folder) for name, folder in sorted(named_models().items())})
+    found = [*Path("runs").glob("**/model/sampler.yaml"), *Path("models").glob("*/sampler.yaml")]
+    return [*named, *sorted(str(path.parent) for path in found)]
 
 
 def described(rows: dict[str, str]) -> list[str]:

@@ -24,6 +24,7 @@ def sample(
     input: str | None = None,
     chains: str | None = None,
     fixed: str | None = None,
+    core: str | None = None,
     format: str = "pdb",
 ) -> None:
     """Write candidates made for a preference, or for all of a lattice in turn, as CSV.
@@ -33,7 +34,7 @@ def sample(
     file, and a table of them, in the folder --out.
 
     Args:
-        source: a run folder, or the folder of a model
+        source: a run folder, the folder of a model, or a model's name (`mogen list models`)
         out: the CSV file to write (default: printed)
         preference: one number per objective, such as 0.5,0.3,0.2; scaled to sum 1
         lattice: the number of steps from 0 to 1 of a simplex lattice of preferences, instead of one preference
@@ -42,13 +43,14 @@ def sample(
         input: a PDB or mmCIF file whose conformations are wanted, for a model of protein conformations
         chains: the chains of the input to use, such as A,B (default: all)
         fixed: residues that keep the input's coordinates, such as 1-20,35, counted along the input from 1
+        core: a SMILES every molecule is to contain, extended where it has *, for a model of molecules as graphs
         format: pdb or cif, for conformations
     """
     if n is not None and n < 1:
         raise ConfigError(f"expected -n of at least 1, got {n}")
     if preference is not None and lattice is not None:
         raise ConfigError("expected either --preference 0.5,0.3,0.2 or --lattice 10, got both")
-    model, run = find_model(Path(source))
+    model, run = find_model(source)
     is_plain = settings.read(model / "sampler.yaml").get("objectives") == 0
     if not is_plain and preference is None and lattice is None:
         raise ConfigError("expected either --preference 0.5,0.3,0.2 or --lattice 10, got neither")
@@ -56,6 +58,10 @@ def sample(
         raise ConfigError(f"expected no preference for {source}, a model that knows no objectives, got one")
     plugins.check_rooms()
     sampler, m = load_model(model)
+    if core is not None:
+        if not hasattr(sampler, "contain"):
+            raise ConfigError(f"expected a model of molecules as graphs for --core, got {type(sampler).__qualname__}")
+        sampler.contain(core)
     if input is not None:
         from mogen.cli.conformations import write_conformations
 
@@ -73,8 +79,15 @@ def sample(
     _write(out, samples, rows, objectives, run)
 
 
-def find_model(source: Path) -> tuple[Path, Path | None]:
-    """The folder of a model, and the run it belongs to if there is one."""
+def find_model(text: str) -> tuple[Path, Path | None]:
+    """The folder of a model, and the run it belongs to if there is one; a name where there is no such folder."""
+    from mogen.dataset.models import named_models
+
+    source = Path(text)
+    if not source.exists():
+        known = named_models()
+        if text in known:
+            return known[text], None
     for model in (source / "model", source):
         if (model / "sampler.yaml").is_file():
             is_run = model.name == "model" and (model.parent / "state.json").is_file()
@@ -84,7 +97,10 @@ def find_model(source: Path) -> tuple[Path, Path | None]:
         raise RunError(f"expected one run, got several seeds in {source}: name one, such as {seeds[0]}")
     if (source / "config.yaml").is_file():
         raise RunError(f"expected a trained model in {source}, got a run that is not trained yet: `mogen resume` it")
-    raise RunError(f"expected a finished run or a model with sampler.yaml, there is none at {source}")
+    named = ", ".join(sorted(named_models())) or "none here"
+    raise RunError(
+        f"expected a finished run, a model with sampler.yaml, or a model's name ({named}), there is none at {source}"
+    )
 
 
 def check_file(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +10,22 @@ from typing import Any
 
 from mogen import plugins
 from mogen.cli import config as settings
+from mogen.cli.run_command import objectives_of
 from mogen.errors import ConfigError, RunError
 
 USAGE = """usage: mogen train CONFIG [--out DIR] [--seed K] [--key value ...]
 
 Train the generator of the YAML file CONFIG on the data it names, and write a model folder that `mogen sample` and
-`mogen run` take. CONFIG has the keys sampler (a sampler's name, or class_path and init_args), out and seed. Training
-that was stopped goes on from its newest checkpoint in DIR.
+`mogen run` take. CONFIG has the keys sampler (a sampler's name, or class_path and init_args), out and seed; and
+objectives (a set's name, a file, or a set inline), where the guidance of a model is to be trained for them: every label
+is a candidate asked for, and counted. Training that was stopped goes on from its newest checkpoint in DIR.
 
 options:
   -h, --help   this text
   --out DIR    the folder to write (default: models/<name of CONFIG>)
   --seed K     the seed of weights, batches and noise (default: 0)
   --sampler.init_args.training.updates 1000, ...: replaces what CONFIG says"""
-KEYS = ("sampler", "out", "seed")
+KEYS = ("sampler", "objectives", "out", "seed")
 
 
 def train(argv: Sequence[str]) -> int:
@@ -45,8 +48,14 @@ def train(argv: Sequence[str]) -> int:
     sampler = built(config["sampler"])
     if not hasattr(sampler, "train"):
         raise ConfigError(f"expected a sampler that learns from data, got {type(sampler).__qualname__}")
+    labelled: dict[str, Any] = {}
+    if config.get("objectives"):
+        objectives = objectives_of(config)
+        if "measure" not in inspect.signature(sampler.train).parameters:
+            raise ConfigError(f"expected a sampler whose guidance is trained, got {type(sampler).__qualname__}")
+        labelled = {"measure": objectives, "m": objectives.m}
     print(f"training in {out}", file=sys.stderr)
-    sampler.train(out / "checkpoints", seed=seed)
+    sampler.train(out / "checkpoints", seed=seed, **labelled)
     sampler.save(out)
     print(f"a trained model in {out}: try `mogen sample {out} -n 10`")
     return 0

@@ -124,8 +124,8 @@ class Core:
 def core_of(smiles: str, types: Sequence[str], *, has_bonds: bool = True) -> Core:
     """The core a SMILES describes; `*` marks where it may be extended, everywhere where there is none.
 
-    With `has_bonds` off only the atoms are kept, with any bonds between them. Raises `CandidateError` where it describes
-    none of the given atoms.
+    With `has_bonds` off only the atoms are kept, with any bonds between them. Raises `CandidateError` where it does not
+    describe a core of the given atoms.
     """
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)

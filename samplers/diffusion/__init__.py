@@ -14,6 +14,7 @@ from samplers.diffusion.product import Mask as Mask
 from samplers.diffusion.product import PerturbedFields as PerturbedFields
 from samplers.diffusion.product import ProductSDE as ProductSDE
 from samplers.diffusion.product import Score as Score
+from samplers.diffusion.score import NoisyModel as NoisyModel
 from samplers.diffusion.score import ScoreModel as ScoreModel
 from samplers.diffusion.score import matching as matching
 from samplers.diffusion.sde import SDE as SDE
@@ -29,6 +30,7 @@ from samplers.diffusion.solver import EulerMaruyama as EulerMaruyama
 from samplers.diffusion.solver import Heun as Heun
 from samplers.diffusion.solver import Langevin as Langevin
 from samplers.diffusion.solver import PredictorCorrector as PredictorCorrector
+from samplers.diffusion.solver import Repeated as Repeated
 from samplers.diffusion.solver import ReverseDiffusion as ReverseDiffusion
 from samplers.diffusion.solver import Solver as Solver
 from samplers.diffusion.solver import Step as Step

@@ -167,7 +167,7 @@ class PredictorGuidance(Guidance):
     def worth(self, fields: Fields, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """What noisy fields are expected to be worth, by values squashed into (0, 1) so that gradients never vanish."""
         value = self.values(fields, t)
-        preference = fields["preference"] if "preference" in fields else self.preference
+        preference = fields.get("preference", self.preference)
         if preference is None:
             raise ShapeError("expected a preference among the fields or one for all of them, got none")
         return self.scalarization(squashed(value), preference.to(value).expand_as(value))

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from mogen.training import frozen_copy, update_average
 from samplers.diffusion.product import Fields, size
-from samplers.diffusion.score import ScoreModel
+from samplers.diffusion.score import NoisyModel
 
 Batches = Callable[[int], Fields]
 """the clean batch of a step, the same whenever it is asked for"""
 
 
 class ScoreModule(lightning.LightningModule):
-    """Trains a score model and keeps its moving average with decay min(average, (1 + k) / (10 + k)) after k updates.
+    """Trains a model of noisy fields; its moving average has decay min(average, (1 + k) / (10 + k)) after k updates.
 
     The loss of a batch is the mean over items of the weighted sum over fields. Times are uniform on [least_time, 1],
     one per item; batch, times and noise of a step depend on the seed and the step alone, so that a resumed training
@@ -43,7 +43,7 @@ class ScoreModule(lightning.LightningModule):
 
     def __init__(
         self,
-        model: ScoreModel,
+        model: NoisyModel,
         batches: Batches,
         *,
         learning_rate: float,

@@ -13,10 +13,24 @@ from samplers.diffusion.product import Fields, ProductSDE
 from samplers.diffusion.sde import over
 
 
-class ScoreModel(nn.Module):
-    """What can be trained: a network with its process, and the score it stands for."""
+class NoisyModel(nn.Module):
+    """What can be trained on noisy fields: a network with the process that makes them."""
 
     process: ProductSDE
+
+    @abstractmethod
+    def losses(
+        self, clean: Fields, t: Float[Tensor, " b"], *, generator: torch.Generator | None = None
+    ) -> Mapping[str, Float[Tensor, " b"]]:
+        """What a clean batch, made noisy to its times, costs: one number per item for every part of the loss."""
+
+    def groups(self) -> Iterable[Iterable[nn.Parameter]]:
+        """Parameters whose gradients are clipped together."""
+        return [self.parameters()]
+
+
+class ScoreModel(NoisyModel):
+    """A network that stands for a score."""
 
     @abstractmethod
     def score(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
@@ -28,10 +42,6 @@ class ScoreModel(nn.Module):
         """Denoising score matching: half the squared error of the score, weighted, summed over each item's entries."""
         noisy = self.process.perturb(clean, t, generator=generator)
         return matching(self.process, self.score(noisy.fields, t), noisy.score, t)
-
-    def groups(self) -> Iterable[Iterable[nn.Parameter]]:
-        """Parameters whose gradients are clipped together."""
-        return [self.parameters()]
 
 
 def matching(

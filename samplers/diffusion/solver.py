@@ -309,6 +309,59 @@ class DPMSolverPlusPlus(Solver):
         return Step(moved, moved, (data, t))
 
 
+@final
+class Repeated(Solver):
+    """A step, forward noise back to where it began, and the step again (Lugmayr et al. 2022, RePaint).
+
+    Where known entries are kept, the others come to fit them: each repetition is a look at both together.
+
+    Args:
+        solver: the method of the step; it is never told what the step before remembered.
+        times: how often each step is taken.
+    """
+
+    def __init__(self, solver: Solver, times: int = 4) -> None:
+        if times < 1:
+            raise ConfigError(f"expected a step to be taken at least once, got {times} times")
+        self.solver, self.times = solver, times
+        self.evaluations = times * solver.evaluations
+
+    def step(
+        self,
+        process: ProductSDE,
+        score: Score,
+        fields: Fields,
+        t: Float[Tensor, " b"],
+        t_next: Float[Tensor, " b"],
+        *,
+        generator: torch.Generator | None = None,
+        memory: Any = None,
+    ) -> Step:
+        del memory
+        made = self.solver.step(process, score, fields, t, t_next, generator=generator)
+        for _ in range(self.times - 1):
+            again = forward(process, made.fields, t_next, t, generator=generator)
+            made = self.solver.step(process, score, again, t, t_next, generator=generator)
+        return Step(made.fields, made.mean)
+
+
+def forward(
+    process: ProductSDE,
+    fields: Fields,
+    t: Float[Tensor, " b"],
+    later: Float[Tensor, " b"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Fields:
+    """Fields at t, taken by the forward process to a later time."""
+    mean, width = {}, {}
+    for name, sde in process.items():
+        ratio, variance = forward_step(sde, later, t)
+        mean[name] = sde.shrink(fields[name], ratio)
+        width[name] = variance.sqrt()
+    return moved_by(process, fields, mean, process.noise(fields, generator=generator), width).fields
+
+
 def flow(
     process: ProductSDE,
     slope: Fields,

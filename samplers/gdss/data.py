@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mogen.dataset.molecules import GRAPHS, encoded, load_graphs, read_smiles, source_of, split
-from mogen.domain.graph import QM9_ATOMS, ZINC_ATOMS, GraphBatch, MolecularGraphs, census, encode_graphs
+from mogen.domain.graph import QM9_ATOMS, ZINC_ATOMS, Graph, GraphBatch, MolecularGraphs, census, encode_graphs
 from mogen.errors import DataError
 from samplers.diffusion import Fields
 from samplers.gdss.model import GraphKind
@@ -28,12 +28,20 @@ class GraphBatches:
         batch: graphs per batch.
         seed: of the order.
         device: where batches are made.
+        context: what else every batch has, with a row per graph.
     """
 
     def __init__(
-        self, graphs: MolecularGraphs | GraphBatch, kind: GraphKind, batch: int, seed: int = 0, device: Any = "cpu"
+        self,
+        graphs: MolecularGraphs | GraphBatch,
+        kind: GraphKind,
+        batch: int,
+        seed: int = 0,
+        device: Any = "cpu",
+        context: Fields | None = None,
     ) -> None:
         self.kind, self.batch, self.seed = kind, batch, seed
+        self.context = {name: value.to(device) for name, value in (context or {}).items()}
         if isinstance(graphs, MolecularGraphs):
             self.graphs: Any = MolecularGraphs(graphs.atoms.to(device), graphs.bonds.to(device))
             sizes = graphs.sizes
@@ -59,6 +67,10 @@ class GraphBatches:
     def at(self, step: int) -> Fields:
         """The batch of a step."""
         width, rows = self.epoch(step // self.per_epoch)[step % self.per_epoch]
+        return {**self.clean(width, rows), **{name: value[rows] for name, value in self.context.items()}}
+
+    def clean(self, width: int, rows: Tensor) -> Fields:
+        """The fields of some graphs, as wide as is said."""
         if isinstance(self.graphs, MolecularGraphs):
             part = MolecularGraphs(self.graphs.atoms[rows, :width], self.graphs.bonds[rows, :width, :width])
             return self.kind.fields(part.dense(self.kind.features))
@@ -86,20 +98,30 @@ def training_graphs(data: str, atoms: Sequence[str] | None = None, max_nodes: in
     and largest size are those of its molecules where they are not given. Molecules that do not fit are left out.
     """
     if data in GRAPHS or data.endswith((".json", ".json.gz")):
-        plain = load_graphs(data)
-        plain = plain[len(plain) // 5 :]
+        plain = training_plain(data)
         nodes = max_nodes or max(graph.nodes for graph in plain)
         degree = max(max(graph.adjacency.sum(1).max() for graph in plain), torch.tensor(1.0))
         features = int(degree) + 1
         sizes = torch.bincount(torch.tensor([graph.nodes for graph in plain]), minlength=nodes + 1)
         return encode_graphs(plain, nodes, features), GraphKind((), features, nodes, tuple(sizes.tolist())), 0
-    smiles = split(data).train if data in ("qm9", "zinc250k") else read_smiles(source_of(data))
+    smiles = training_smiles(data)
     types, nodes = vocabulary(smiles, data, atoms, max_nodes)
     made = encoded(smiles, types, nodes)
     if not len(made.graphs):
         raise DataError(f"expected molecules of at most {nodes} atoms among {', '.join(types)} in {data}, got none")
     sizes = torch.bincount(made.graphs.sizes, minlength=nodes + 1)
     return made.graphs, GraphKind(types, len(types), nodes, tuple(sizes.tolist())), made.skipped
+
+
+def training_plain(data: str) -> list[Graph]:
+    """The last four fifths of a set of plain graphs."""
+    plain = load_graphs(data)
+    return plain[len(plain) // 5 :]
+
+
+def training_smiles(data: str) -> list[str]:
+    """The molecules to learn from: a published training set, or all of a file."""
+    return split(data).train if data in ("qm9", "zinc250k") else read_smiles(source_of(data))
 
 
 def vocabulary(

@@ -23,6 +23,7 @@ from samplers.diffusion import (
     Kept,
     ParticleSteering,
     ProductSDE,
+    Repeated,
     ScoreModel,
     Solver,
     Symmetric,
@@ -37,6 +38,8 @@ from samplers.gdss.network import PublishedNetwork
 from samplers.gdss.transformer import GraphTransformer
 
 Prediction = Literal["published", "noise", "data"]
+REPEATS = 4
+"""how often each step is taken around a core, so that the rest comes to fit it"""
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ class GraphKind:
         """Kinds of edges, no edge included."""
         return 4 if self.types else 2
 
-    def draw_sizes(self, n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
-        """Numbers of nodes with the frequencies of the training data."""
+    def draw_sizes(self, n: int, *, least: int = 0, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
+        """Numbers of nodes, at least so many, with the frequencies of the training data."""
         weight = torch.tensor(self.sizes, dtype=torch.float64)
+        weight[:least] = 0
         return torch.multinomial(weight, n, replacement=True, generator=generator)
 
     def fields(self, graphs: GraphBatch) -> Fields:
@@ -290,6 +294,7 @@ class GraphModel(ScoreModel):
         if has_core:
             kept = Kept(("x", "adj"))
             guidance = kept if guidance is None else Together((guidance, kept))
+            solver = Repeated(solver, REPEATS)
         noise = self.process.prior(fields, generator=generator)
         return integrate(self.process, self.score, solver, noise, grid, guidance=guidance, generator=generator)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 import yaml
@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mogen import preference as preferences
-from mogen.domain.graph import MolecularGraphs, correct_valence, molecules
+from mogen.dataset.models import model_folder
+from mogen.domain.graph import Core, MolecularGraphs, core_of, correct_valence, encode_molecules, molecules
 from mogen.domain.molecule import Molecule
-from mogen.errors import BudgetExhausted, CandidateError, ConfigError, RunError
+from mogen.errors import BudgetExhausted, CandidateError, ConfigError, DataError, RunError
 from mogen.objective import Measure
 from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, WeightedSum
 from mogen.sampler import Sampler, Samples
@@ -24,7 +25,10 @@ from samplers.diffusion.saved import described, rebuilt
 from samplers.diffusion.steering import Look, Worth
 from samplers.environment.atom import AtomEnvironment
 from samplers.gdss.belief import Belief
-from samplers.gdss.model import GraphModel, read_facts
+from samplers.gdss.data import training_plain, training_smiles
+from samplers.gdss.learner import Conditioning, Learner, Predictor
+from samplers.gdss.model import GraphKind, GraphModel, read_facts
+from samplers.gdss.record import Record
 from samplers.gdss.training import GraphTraining
 
 PATIENCE = 10
@@ -71,15 +75,21 @@ class GDSSSampler(Sampler[Any]):
     """Graphs and molecules by a system of SDEs (GDSS, Jo et al. 2022).
 
     Args:
-        model: the folder of a trained model.
+        model: the folder of a trained model, or the name of one that is shipped or in a data folder.
         training: how a model is trained, where there is none.
         solver: how the reverse process is solved; the model's own way where it is not given.
         steps: steps of the solver; the model's own number where it is not given.
         batch: graphs drawn together.
         is_balanced: whether an N+ or O+ takes the proton of an OH beside it, so that molecules are neutral.
-        steering: how particles are steered towards objectives.
+        guidance: what leads towards objectives: particles (any objectives), predictor or classifier_free (learned from
+            labels, which are candidates asked for).
+        steering: how particles are steered.
+        predictor: how a predictor is learned, and how it leads.
+        conditioning: how the model learns to be told values, and what it is told.
         scalarization: how a preference makes one number of many utilities.
         preference: the distribution of preferences in `fit`.
+        core: a SMILES that every molecule is to contain; `*` marks where it may be extended (everywhere without one).
+        keep: whether the core's bonds are kept, or only its atoms.
     """
 
     def __init__(
@@ -90,26 +100,40 @@ class GDSSSampler(Sampler[Any]):
         steps: int | None = None,
         batch: int = 512,
         is_balanced: bool = False,
+        guidance: Literal["particles", "predictor", "classifier_free"] = "particles",
         steering: Steering | None = None,
+        predictor: Predictor | None = None,
+        conditioning: Conditioning | None = None,
         scalarization: Scalarization | None = None,
         preference: PreferenceDistribution | None = None,
+        core: str | None = None,
+        keep: Literal["core", "atoms"] = "core",
     ) -> None:
         if batch < 1 or (steps is not None and steps < 1):
             raise ConfigError(f"expected batch and steps of at least 1 in the GDSS sampler, got {batch} and {steps}")
+        if guidance not in ("particles", "predictor", "classifier_free") or keep not in ("core", "atoms"):
+            raise ConfigError(
+                "expected guidance particles, predictor or classifier_free and keep core or atoms, got "
+                f"{guidance!r} and {keep!r}"
+            )
         self.batch, self.is_balanced = batch, is_balanced
         self.solver, self.steps = solver, steps
         self.training = training
+        self.guidance = guidance
         self.steering = steering or Steering()
+        self.predictor, self.conditioning = predictor or Predictor(), conditioning or Conditioning()
         self.scalarization = scalarization or WeightedSum()
         self.preference = preference or Dirichlet(1.0)
-        self.m = 0
+        self.core_text, self.keep = core, keep
+        self.core: Core | None = None
+        self.m, self.guided_cost, self.labelled = 0, 0, ""
         self.record: Record | None = None
         self.belief: Belief | None = None
         self.looks: list[Look] = []
         self.model: GraphModel | None = None
         self.card: dict[str, Any] = {}
         if model is not None:
-            self._take(Path(model))
+            self._take(model_folder(model))
 
     def _take(self, folder: Path) -> None:
         facts = read_facts(folder)
@@ -117,6 +141,34 @@ class GDSSSampler(Sampler[Any]):
         self.solver = self.solver or rebuilt(facts["solver"])
         self.steps = self.steps or int(facts["steps"])
         self.card = facts.get("card", {})
+        known = int(facts.get("objectives", 0))
+        if known and facts.get("guidance") == self.guidance and self.learner is not None:
+            self.m, self.labelled = known, str(facts.get("labelled", ""))
+            self.learner.load(folder, self.model, known)
+        self._set_core()
+
+    def _set_core(self) -> None:
+        """Reads the core; raises a sentence where the model cannot have it."""
+        if self.core_text is None or self.model is None:
+            return
+        kind = self.model.kind
+        if not kind.types:
+            raise ConfigError("expected a model of molecules for a core, got one of plain graphs")
+        core = core_of(self.core_text, kind.types, has_bonds=self.keep == "core")
+        largest = max(size for size, count in enumerate(kind.sizes) if count)
+        if len(core) > largest:
+            raise ConfigError(f"expected a core of at most {largest} atoms for this model, got {len(core)}")
+        self.core = core
+
+    def contain(self, smiles: str, keep: Literal["core", "atoms"] = "core") -> None:
+        """Every molecule is to contain this core from now on."""
+        self.core_text, self.keep = smiles, keep
+        self._set_core()
+
+    @property
+    def learner(self) -> Learner | None:
+        """What is learned from labels, where the guidance is."""
+        return {"predictor": self.predictor, "classifier_free": self.conditioning}.get(self.guidance)
 
     @classmethod
     def of(cls, model: GraphModel, solver: Solver, steps: int, card: dict[str, Any] | None = None) -> Self:
@@ -125,11 +177,24 @@ class GDSSSampler(Sampler[Any]):
         self.model, self.card = model, card or {}
         return self
 
-    def train(self, folder: Path | None, *, seed: int = 0) -> None:
-        """Trains a model on data; goes on from the newest checkpoint of the folder."""
-        training = self.training or GraphTraining()
-        self.model, self.card = training.run(folder, seed)
-        self.solver, self.steps = self.solver or training.solver, self.steps or training.steps
+    def train(self, folder: Path | None, *, seed: int = 0, measure: Measure[Any] | None = None, m: int = 0) -> None:
+        """Trains a model on data, where there is none; goes on from the newest checkpoint of the folder.
+
+        With a measure of m objectives the guidance is then learned from labels, without rounds of guided samples.
+        """
+        if self.model is None:
+            training = self.training or GraphTraining()
+            self.model, self.card = training.run(folder / "data" if folder and measure else folder, seed)
+            self.solver, self.steps = self.solver or training.solver, self.steps or training.steps
+            self._set_core()
+        elif measure is None:
+            raise ConfigError("expected objectives to train the guidance of a model that is trained already, got none")
+        if measure is not None:
+            if self.learner is None:
+                raise ConfigError("expected guidance predictor or classifier_free to be trained, got particles")
+            self.record, self.m = Record(m), m
+            self._label(measure, torch.Generator().manual_seed(seed))
+            self._learn(self.learner.updates, folder / self.guidance if folder else None, seed)
 
     def trained(self) -> tuple[GraphModel, Solver, int]:
         """The model, the solver and the number of its steps; raises `RunError` where there is no model."""
@@ -148,16 +213,28 @@ class GDSSSampler(Sampler[Any]):
     def fit(
         self, measure: Measure[Any], *, m: int, generator: torch.Generator | None = None, folder: Path | None = None
     ) -> None:
-        """Rounds of particles steered by what predictions of the clean graph measure, each group by one preference.
+        """Asks for candidates until the budget ends, and keeps what was learned for `sample`, when nothing is measured.
 
-        Every prediction that is measured is asked for, so the budget pays for it. What was measured is kept as a belief
-        that steers `sample` afterwards, when nothing is measured. Without a model, one is trained first.
+        Particles: rounds of particles steered by what predictions of the clean graph measure, each group by one
+        preference; every prediction that is measured is asked for. Learned guidance: labels first, then rounds of
+        guided samples that are labels as well. Without a model, one is trained first.
         """
         generator = generator if generator is not None else torch.Generator()
+        seed = generator.initial_seed() % 2**31
         if self.model is None and self.training is not None:
-            self.train(folder / "data" if folder is not None else None, seed=generator.initial_seed() % 2**31)
+            self.train(folder / "data" if folder is not None else None, seed=seed)
         self.trained()
-        self.record, self.m = Record(m), m
+        self.record = Record(m)
+        if self.learner is None:
+            self._fit_particles(measure, m, generator)
+        else:
+            self._fit_learner(self.learner, measure, m, generator, seed)
+        self.m = m
+        print(f"gdss: {self._account_line()}", file=sys.stderr)
+
+    def _fit_particles(self, measure: Measure[Any], m: int, generator: torch.Generator) -> None:
+        assert self.record is not None
+        self.m = m
         groups, idle = max(1, self.steering.round // self.steering.particles), 0
         try:
             for _ in range(self.steering.rounds):
@@ -173,6 +250,79 @@ class GDSSSampler(Sampler[Any]):
             pass
         self.belief = Belief.of(self.record.keys, self.record.utility)
 
+    def _fit_learner(
+        self, learner: Learner, measure: Measure[Any], m: int, generator: torch.Generator, seed: int
+    ) -> None:
+        assert self.record is not None
+        name = identity_of(measure)
+        if learner.is_ready and (self.m != m or (name and self.labelled and name != self.labelled)):
+            raise ConfigError(
+                "expected the objectives the model's guidance was trained with, got others: train it for these, or "
+                "start from the model without guidance"
+            )
+        self.m, idle = m, 0
+        try:
+            if not learner.is_ready:
+                self._label(measure, generator)
+                self._learn(learner.updates, None, seed)
+            for turn in range(learner.rounds if learner.is_ready else 0):
+                before = len(self.record)
+                preference = self.preference.sample(learner.round, m, generator=generator).float()
+                items = self.led(preference, generator)
+                rows = [row for row, item in enumerate(items) if item is not None]
+                self.record.ask(measure, [items[row] for row in rows], preference[rows])
+                self._learn(learner.more, None, seed + turn + 1)
+                idle = idle + 1 if len(self.record) == before else 0
+                if idle == PATIENCE:
+                    break
+        except BudgetExhausted:
+            self._learn(learner.more if learner.is_ready else learner.updates, None, seed)
+
+    def _label(self, measure: Measure[Any], generator: torch.Generator) -> None:
+        """Asks for the first candidates a learner learns from; those of data, or the model's own samples."""
+        assert self.record is not None and self.learner is not None
+        self.labelled = identity_of(measure)
+        wanted, data = self.learner.labels, self.learner.data
+        kind = self.trained()[0].kind
+        if data is not None:
+            self.record.ask(measure, labelled_candidates(data, kind, wanted, generator))
+            return
+        for _ in range(PATIENCE):
+            if len(self.record) >= wanted:
+                break
+            made = self.decoded(self.draw(min(self.batch, wanted - len(self.record)), generator=generator))
+            self.record.ask(measure, made)
+
+    def _learn(self, updates: int, folder: Path | None, seed: int) -> None:
+        assert self.record is not None and self.learner is not None
+        self.model = self.learner.learn(self.trained()[0], self.record, updates, folder, seed)
+
+    def led(self, preference: Float[Tensor, "n m"], generator: torch.Generator | None) -> list[Any]:
+        """One candidate (or None) per preference, led by what was learned."""
+        model, solver, steps = self.trained()
+        assert self.learner is not None
+        guide = self.learner.guidance(self.scalarization)
+        drawn = model.draw(
+            self.sizes(len(preference), generator),
+            solver,
+            model.grid(steps),
+            batch=self.batch,
+            guidance=guide,
+            context=self.learner.context(preference, self.scalarization),
+            core=self.core,
+            generator=generator,
+        )
+        self.guided_cost += guide.cost
+        made: list[Any] = [None] * len(preference)
+        for fields in drawn:
+            for row, item in zip(fields["index"].tolist(), self.candidates(fields), strict=True):
+                made[row] = item
+        return made
+
+    def sizes(self, n: int, generator: torch.Generator | None) -> Tensor:
+        """Numbers of nodes with the frequencies of the training data, none smaller than the core."""
+        return self.trained()[0].kind.draw_sizes(n, least=len(self.core) if self.core else 0, generator=generator)
+
     def steered(self, worth: Worth, group: Tensor, generator: torch.Generator | None) -> Fields:
         """Particles of every group, steered to the end."""
         model, solver, steps = self.trained()
@@ -184,22 +334,26 @@ class GDSSSampler(Sampler[Any]):
             start=options.start,
             threshold=options.threshold,
         )
-        sizes = model.kind.draw_sizes(len(group), generator=generator)
+        sizes = self.sizes(len(group), generator)
         try:
-            return model.steer(sizes, group, solver, model.grid(steps), guide, generator=generator)
+            return model.steer(sizes, group, solver, model.grid(steps), guide, core=self.core, generator=generator)
         finally:
             self.looks += guide.looks  # also when the budget ends in the middle
 
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> list[Fields]:
         """Clean fields of n graphs of sizes as in the training data, before they are rounded."""
         model, solver, steps = self.trained()
-        sizes = model.kind.draw_sizes(n, generator=generator)
-        return model.draw(sizes, solver, model.grid(steps), batch=self.batch, generator=generator)
+        sizes = self.sizes(n, generator)
+        return model.draw(sizes, solver, model.grid(steps), batch=self.batch, core=self.core, generator=generator)
 
     def sample(self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None) -> Samples[Any]:
         if preference.ndim != 2 or preference.shape[1] != self.m:
             raise ConfigError(f"expected preferences of n x {self.m}, got {tuple(preference.shape)}")
-        made = self.guided(preference, generator) if self.belief is not None else [None] * len(preference)
+        made: list[Any] = [None] * len(preference)
+        if self.m and self.learner is not None and self.learner.is_ready:
+            made = self.led(preference, generator)
+        elif self.belief is not None:
+            made = self.guided(preference, generator)
         for _ in range(20):
             missing = [row for row, item in enumerate(made) if item is None]
             if not missing:
@@ -269,8 +423,10 @@ class GDSSSampler(Sampler[Any]):
 
     def corrected(self, graphs: MolecularGraphs) -> list[Molecule | None]:
         """Molecules whose valences were corrected; the fragment with the longest SMILES of each."""
-        types = self.trained()[0].kind.types
-        texts = molecules(correct_valence(graphs, types), types, is_balanced=self.is_balanced)
+        types, core = self.trained()[0].kind.types, self.core
+        kept = core.kept_bonds(graphs.atoms.shape[1]) if core else None
+        whole = correct_valence(graphs, types, kept)
+        texts = molecules(whole, types, is_balanced=self.is_balanced, core=len(core) if core else 0)
         return [_molecule(text) for text in texts]
 
     def save(self, folder: Path) -> None:
@@ -283,27 +439,54 @@ class GDSSSampler(Sampler[Any]):
             "steps": steps,
             "is_balanced": self.is_balanced,
             "card": {**self.card, **self.accounts()},
+            "guidance": self.guidance,
+            "labelled": self.labelled,
             "steering": described(self.steering),
+            "predictor": described(self.predictor),
+            "conditioning": described(self.conditioning),
+            "core": self.core_text,
+            "keep": self.keep,
             "scalarization": type(self.scalarization).__qualname__,
         }
         if self.belief is not None:
             state = {"bits": torch.from_numpy(self.belief.bits), "utility": self.belief.utility.contiguous()}
             save_file(state, folder / "belief.safetensors")
+        if self.learner is not None:
+            self.learner.save(folder)
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
 
     def accounts(self) -> dict[str, Any]:
         """What `fit` cost, and how many particles were effective (over all groups and looks); nothing without `fit`."""
         if self.record is None:
             return {}
-        sizes = [look.size for look in self.looks] or [1.0]
-        return {
-            "network_evaluations": self.trained()[0].evaluations,
+        found: dict[str, Any] = {
+            "network_evaluations": self.evaluations,
+            "training_evaluations": self.learner.evaluations if self.learner else 0,
             "measured": len(self.record),
+        }
+        if self.learner is not None:
+            return found
+        sizes = [look.size for look in self.looks] or [1.0]
+        return found | {
             "looks": len(self.looks),
             "effective_share": sum(sizes) / len(sizes),
             "least_effective_share": min(sizes),
             "resampled_groups": sum(look.resampled for look in self.looks),
         }
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of one graph by a network while sampling, a gradient counted as two."""
+        return self.trained()[0].evaluations + self.guided_cost
+
+    def _account_line(self) -> str:
+        """What `fit` cost, in words."""
+        found = self.accounts()
+        return (
+            f"{found['measured']} different candidates asked for (labels and predictions included), "
+            f"{found['network_evaluations']} network evaluations of a graph (a gradient counts as two), "
+            f"{found['training_evaluations']} more in training"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -312,7 +495,12 @@ class GDSSSampler(Sampler[Any]):
         self = cls(
             model=str(folder),
             is_balanced=bool(facts.get("is_balanced", False)),
+            guidance=facts.get("guidance", "particles"),
             steering=rebuilt(facts["steering"]) if "steering" in facts else None,
+            predictor=rebuilt(facts["predictor"]) if "predictor" in facts else None,
+            conditioning=rebuilt(facts["conditioning"]) if "conditioning" in facts else None,
+            core=facts.get("core"),
+            keep=facts.get("keep", "core"),
             scalarization=kind() if issubclass(kind, Scalarization) else None,
         )
         self.m = int(facts.get("objectives", 0))
@@ -322,51 +510,29 @@ class GDSSSampler(Sampler[Any]):
         return self
 
 
-@final
-class Record:
-    """Everything steering measured, in the order it was first asked for."""
+def identity_of(measure: Any) -> str:
+    """What a measure's objectives are known by, or nothing where it cannot tell."""
+    known = getattr(measure, "identity", None) or getattr(getattr(measure, "objectives", None), "identity", "")
+    return str(known)
 
-    def __init__(self, m: int) -> None:
-        self.m = m
-        self.known: dict[str, Tensor] = {}
 
-    def __len__(self) -> int:
-        return len(self.known)
-
-    @property
-    def keys(self) -> list[str]:
-        """The candidates."""
-        return list(self.known)
-
-    @property
-    def utility(self) -> Float[Tensor, "k m"]:
-        """Their utilities, 0 for invalid ones."""
-        return torch.stack(list(self.known.values())) if self.known else torch.zeros(0, self.m)
-
-    def measured(
-        self,
-        measure: Measure[Any],
-        scalarization: Scalarization,
-        wanted: Float[Tensor, "k m"],
-        candidates: Callable[[Fields], list[Any]],
-    ) -> Worth:
-        """What predictions are worth to their group's preference, by measuring them; nothing where they are invalid."""
-
-        def worth(fields: Fields) -> Tensor:
-            items = candidates(fields)
-            rows = [row for row, item in enumerate(items) if item is not None]
-            found = torch.zeros(len(items))
-            if not rows:
-                return found
-            asked = wanted[fields["group"].cpu()[rows]]
-            said = measure([items[row] for row in rows], preference=asked)
-            utility = torch.where(said.is_valid.unsqueeze(1), said.utility, 0.0).float().cpu()
-            for row, value in zip(rows, utility, strict=True):
-                self.known.setdefault(items[row].key, value)
-            found[rows] = scalarization(utility, asked)
-            return found
-
-        return worth
+def labelled_candidates(data: str, kind: GraphKind, n: int, generator: torch.Generator) -> list[Any]:
+    """n random training candidates of a data set that fit a kind of graphs."""
+    if not kind.types:
+        plain = training_plain(data)
+        return [plain[row] for row in torch.randperm(len(plain), generator=generator)[:n].tolist()]
+    smiles = training_smiles(data)
+    order = torch.randperm(len(smiles), generator=generator).tolist()
+    found: list[Any] = []
+    for start in range(0, len(order), n):
+        part = [smiles[row] for row in order[start : start + n]]
+        _, rows = encode_molecules(part, kind.types, kind.max_nodes, skip=True)
+        found += [item for row in rows if (item := _molecule(part[row])) is not None]
+        if len(found) >= n:
+            break
+    if not found:
+        raise DataError(f"expected molecules of at most {kind.max_nodes} atoms among {', '.join(kind.types)} in {data}")
+    return found[:n]
 
 
 def _molecule(text: str | None) -> Molecule | None:

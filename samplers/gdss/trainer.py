@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mogen.training.loop import train_steps
+from samplers.diffusion import NoisyModel
 from samplers.diffusion.module import ScoreModule
 from samplers.gdss.data import GraphBatches
-from samplers.gdss.model import GraphModel
 from samplers.gdss.network import PublishedNetwork
 
 if TYPE_CHECKING:
     from samplers.gdss.training import GraphTraining
 
 
-def train(
-    training: GraphTraining, model: GraphModel, batches: GraphBatches, folder: Path | None, seed: int
-) -> GraphModel:
+M = TypeVar("M", bound=NoisyModel)
+
+
+def train(training: GraphTraining, model: M, batches: GraphBatches, folder: Path | None, seed: int) -> M:
     """The model after all updates, with averaged weights where they are wanted."""
-    is_published = isinstance(model.network, PublishedNetwork)
+    is_published = isinstance(getattr(model, "network", None), PublishedNetwork)
     module = ScoreModule(
         model,
         batches.at,

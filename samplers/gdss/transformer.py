@@ -108,9 +108,10 @@ class Condition(nn.Module):
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
         self.count = count
-        self.layers = nn.Sequential(nn.Linear(count + 1, width), nn.SiLU(), nn.Linear(width, width))
-        nn.init.zeros_(self.layers[2].weight)
-        nn.init.zeros_(self.layers[2].bias)
+        last = nn.Linear(width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(count + 1, width), nn.SiLU(), last)
         self.mean: Tensor
         self.spread: Tensor
         self.register_buffer("mean", torch.zeros(count))
