@@ -5,6 +5,8 @@ from objectives.sequence.aptamer import FoldPairs as FoldPairs
 from objectives.sequence.aptamer import FoldPins as FoldPins
 from objectives.sequence.aptamer import InverseLength as InverseLength
 from objectives.sequence.aptamer import OpenLoop as OpenLoop
+from objectives.sequence.ehrlich import AllowedTransitions as AllowedTransitions
+from objectives.sequence.ehrlich import Ehrlich as Ehrlich
 from objectives.sequence.ngram import NGram as NGram
 from objectives.sequence.ngram import attainable_counts as attainable_counts
 from objectives.sequence.ngram import ngram_front as ngram_front

@@ -61,6 +61,26 @@ def bigrams4() -> ObjectiveSet[TokenSequence]:
     return _load("bigrams4")
 
 
+def ehrlich2() -> ObjectiveSet[TokenSequence]:
+    """Two Ehrlich functions of 32 tokens that compete for the same 32 places."""
+    return _load("ehrlich2")
+
+
+def ehrlich3() -> ObjectiveSet[TokenSequence]:
+    """Three Ehrlich functions of 32 tokens that compete for the same 32 places."""
+    return _load("ehrlich3")
+
+
+def ehrlich2_64() -> ObjectiveSet[TokenSequence]:
+    """Two Ehrlich functions of 32 tokens over 64 places."""
+    return _load("ehrlich2_64")
+
+
+def ehrlich3_64() -> ObjectiveSet[TokenSequence]:
+    """Three Ehrlich functions of 32 tokens over 64 places."""
+    return _load("ehrlich3_64")
+
+
 def hypergrid2() -> ObjectiveSet[Point]:
     """Branin and Currin on a grid over [-1, 1]^2."""
     return _load("hypergrid2")
@@ -149,6 +169,11 @@ def unigrams3() -> ObjectiveSet[TokenSequence]:
 def unigrams4() -> ObjectiveSet[TokenSequence]:
     """How many of 16 to 18 amino acids are A, V, C and W."""
     return _load("unigrams4")
+
+
+def zinc_celecoxib() -> ObjectiveSet[Molecule]:
+    """QED, synthetic accessibility, a window of logP and similarity to celecoxib, for molecules of ZINC250k's size."""
+    return _load("zinc_celecoxib")
 
 
 def _load(name: str) -> ObjectiveSet[Any]:
