@@ -41,8 +41,8 @@ from samplers.environment.hypergrid import HyperGrid
 from samplers.environment.rollout import UniformActor, masked, rollout
 from samplers.environment.sequence import SequenceEnvironment
 from samplers.environment.strings import StringEnvironment
-from samplers.gflownet.condition import Condition, ConstantBeta, LogUniformBeta, Preferences
-from samplers.gflownet.loss import TrajectoryBalance
+from samplers.gflownet.condition import Condition, ConstantBeta, Goals, LogUniformBeta, Preferences
+from samplers.gflownet.loss import OrderPreserving, TrajectoryBalance
 from samplers.gflownet.networks.mlp import MLP
 from samplers.gflownet.networks.sequence import CausalTransformer
 from samplers.gflownet.policy import StatePolicy
@@ -169,7 +169,13 @@ CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "no_average": lambda settings: {"average": 0.0},
     "slow_rate": lambda settings: {"learning_rate": settings["learning_rate"] / 10},
     "no_huber": lambda settings: {"loss": TrajectoryBalance()},
-    "high_floor": lambda settings: {"floor": -75.0},
+    "floor_75": lambda settings: {"floor": -75.0},
+    "goals": lambda settings: {
+        "asking": Goals(),
+        "replay": Replay(100_000, 1_000, 1.0, 0.0, condition="own"),
+        "floor": -150.0,
+    },
+    "ordered": lambda settings: {"loss": OrderPreserving(), "replay": Replay(100_000, 1_000, 1.0, 0.0)},
 }
 """one choice taken back or made otherwise, given the default settings"""
 
@@ -321,7 +327,7 @@ def figures_of(name: str, task: Task, sampler: GFlowNetSampler, objectives: Obje
         return {"l1": exact_l1(sampler, objectives, torch.ones(1, 1))}
     preferences, samples = drawn(task, sampler, objectives.m, seed)
     found = {"ratio": hypervolume(objectives(samples).value) / hypervolume(true_front(name))}
-    if isinstance(sampler.environment, HyperGrid):
+    if isinstance(sampler.environment, HyperGrid) and isinstance(sampler.asking, Preferences):
         found["l1"] = exact_l1(sampler, objectives, preferences)
     return found
 
@@ -343,7 +349,7 @@ def evaluate(name: str, task: Task, sampler: GFlowNetSampler, objectives: Object
     preferences, samples = drawn(task, sampler, objectives.m, seed)
     random = random_candidates(environment, len(samples), seed)
     result: dict[str, Any] = {"preferences": len(preferences), "samples": len(samples)}
-    if isinstance(environment, HyperGrid):
+    if isinstance(environment, HyperGrid) and isinstance(sampler.asking, Preferences):
         result["l1"] = exact_l1(sampler, objectives, preferences)
     found, exact = objectives(samples).value, hypervolume(true_front(name))
     result |= {"hypervolume": hypervolume(found), "exact_hypervolume": exact}

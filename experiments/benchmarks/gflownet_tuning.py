@@ -2,8 +2,9 @@
 
     python experiments/benchmarks/gflownet_tuning.py --task bigrams3 --trajectories 12800 --seeds 3 --json tuning.json
 
-A row per change (see --change of exact_fronts.py): the task's figure (`ratio` of the exact hypervolume, or `l1`), mean
-and standard deviation over seeds, and the paired difference to the default settings with its 95 % interval.
+A row per change (see --change of exact_fronts.py): the task's figures (`ratio` of the exact hypervolume, `l1` where
+it is defined), mean and standard deviation over seeds, and paired differences to the default settings with their 95 %
+intervals.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from exact_fronts import CHANGES, TASKS, figures_of, made, train
 PER_TASK = {
     "bigrams": [
         "weighted_sum", "tchebycheff", "vanilla", "constant_beta", "beta_96", "scaled_logits", "no_replay",
-        "uniform_replay", "no_average", "slow_rate", "no_huber", "high_floor",
+        "uniform_replay", "no_average", "slow_rate", "no_huber", "floor_75",
     ],
-    "hypergrid": ["log_sum", "tchebycheff", "vanilla", "scaled_logits", "no_average", "slow_rate"],
-    "strings": ["scaled_logits", "no_replay", "no_average", "slow_rate", "no_huber", "high_floor"],
+    "hypergrid": ["log_sum", "tchebycheff", "vanilla", "scaled_logits", "no_average", "slow_rate", "goals", "ordered"],
+    "strings": ["scaled_logits", "no_replay", "no_average", "slow_rate", "no_huber", "floor_75"],
 }  # fmt: skip
 """the changes that make sense where"""
 
@@ -38,31 +39,40 @@ def one(name: str, changes: list[str], *, trajectories: int, seed: int, beta: fl
     task, objectives = TASKS[name], load_set(TASKS[name].objectives)
     sampler = made(task, trajectories=trajectories, beta=beta or task.beta, changes=changes)
     watch = train(name, sampler, objectives, seed=seed)
-    return {"seconds": watch.seconds, **figures_of(name, task, sampler, objectives, seed)}
+    return {**figures_of(name, task, sampler, objectives, seed), "seconds": watch.seconds}
 
 
 def rows_of(runs: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     """A row per change: spread of the figures, and of their differences to the default, seed by seed."""
     rows = []
     for name, ours in runs.items():
-        pairs = [{key: a[key] - b[key] for key in a} for a, b in zip(ours, runs["default"], strict=False)]
+        pairs = [
+            {key: a[key] - b[key] for key in a.keys() & b.keys()} for a, b in zip(ours, runs["default"], strict=False)
+        ]
         row = {"change": name, "seeds": len(ours), "figures": spread(ours)}
         rows.append(row if name == "default" else {**row, "difference": spread(pairs, is_interval=True)})
     return rows
 
 
-def table(rows: list[dict[str, Any]], figure: str) -> str:
-    """The rows as text."""
-    lines = [f"{'change':<16}{'seeds':>5}  {figure:<18}{'minus the default':<34}{'seconds':>8}"]
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text, a figure of the task per column pair."""
+    figures = [key for key in ("ratio", "l1") if key in rows[0]["figures"]]
+    head = "".join(f"{key:<18}{'minus the default':<30}" for key in figures)
+    lines = [f"{'change':<16}{'seeds':>5}  {head}{'seconds':>8}"]
     for row in rows:
-        value, seconds = row["figures"][figure], row["figures"]["seconds"]
-        difference = row.get("difference", {}).get(figure, {})
-        apart = f"{difference['mean']:+.4f}" if difference else ""
-        if "low" in difference:
-            apart += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
-        text = f"{value['mean']:.4f} +- {value['standard_deviation']:.4f}"
-        lines.append(f"{row['change']:<16}{row['seeds']:>5}  {text:<18}{apart:<34}{seconds['mean']:>8.0f}")
+        parts = "".join(_figure(row, key) for key in figures)
+        lines.append(f"{row['change']:<16}{row['seeds']:>5}  {parts}{row['figures']['seconds']['mean']:>8.0f}")
     return "\n".join(lines)
+
+
+def _figure(row: dict[str, Any], key: str) -> str:
+    """A figure, and how it differs."""
+    value, difference = row["figures"].get(key), row.get("difference", {}).get(key)
+    text = f"{value['mean']:.4f} +- {value['standard_deviation']:.4f}" if value else "-"
+    apart = f"{difference['mean']:+.4f}" if difference else ""
+    if difference and "low" in difference:
+        apart += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    return f"{text:<18}{apart:<30}"
 
 
 def main() -> None:
@@ -78,7 +88,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     kind = next(part for part in PER_TASK if arguments.task.startswith(part))
-    figure = "ratio" if kind == "bigrams" else "l1"
     runs: dict[str, list[dict[str, float]]] = {"default": []}
     for name in ["default", *(arguments.changes or PER_TASK[kind])]:
         runs[name] = []
@@ -86,12 +95,12 @@ def main() -> None:
             changes = [] if name == "default" else [name]
             found = one(arguments.task, changes, trajectories=arguments.trajectories, seed=seed, beta=arguments.beta)
             runs[name].append(found)
-            print(f"{name}, seed {seed}: {figure} {found[figure]:.4f}, {found['seconds']:.0f} s", file=sys.stderr)
-            content = {"task": arguments.task, "trajectories": arguments.trajectories, "figure": figure}
+            print(f"{name}, seed {seed}: {found}", file=sys.stderr, flush=True)
+            content = {"task": arguments.task, "trajectories": arguments.trajectories}
             content |= {"beta": arguments.beta or TASKS[arguments.task].beta, "runs": runs, "rows": rows_of(runs)}
             if arguments.json:
                 arguments.json.write_text(json.dumps(content, indent=2) + "\n")
-    print(table(rows_of(runs), figure))
+    print(table(rows_of(runs)))
 
 
 if __name__ == "__main__":
