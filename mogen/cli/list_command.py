@@ -22,15 +22,17 @@ def list_(kind: str) -> None:
     """Show what is installed: a name and what it is, one a line; `mogen show NAME` says more.
 
     Args:
-        kind: objectives, sets, samplers, baselines, constraints, datasets or models
+        kind: objectives, sets, samplers, baselines, constraints, parts (what samplers are made of), datasets or models
     """
-    known = [*GROUPS, "datasets", "models"]
+    known = [*GROUPS, "parts", "datasets", "models"]
     if kind not in known:
         raise ConfigError(f"mogen list knows no {kind!r}: {plugins.closest(kind, known)}")
     if kind == "datasets":
         found = _datasets()
     elif kind == "models":
         found = models()
+    elif kind == "parts":
+        found = parts()
     else:
         plugins.check_rooms()
         found = described({name: _summary(GROUPS[kind], name) for name in plugins.names(GROUPS[kind])})
@@ -44,6 +46,20 @@ def models() -> list[str]:
     named = described({name: str(folder) for name, folder in sorted(named_models().items())})
     found = [*Path("runs").glob("**/model/sampler.yaml"), *Path("models").glob("*/sampler.yaml")]
     return [*named, *sorted(str(path.parent) for path in found)]
+
+
+def parts() -> list[str]:
+    """Every option of a sampler that is of some class, with the classes there are and what each is."""
+    from mogen.cli.config import choices, hints_of
+
+    plugins.check_rooms()
+    found = []
+    for sampler in plugins.names(GROUPS["samplers"]):
+        hints = hints_of(plugins.load(GROUPS["samplers"], sampler))
+        for option, kinds in ((name, choices(hint)) for name, hint in hints.items() if name != "return"):
+            rows = described({f"  {kind.__name__}": first_line(kind) for kind in kinds})
+            found += [f"{sampler}.{option}", *rows] if rows else []
+    return found
 
 
 def described(rows: dict[str, str]) -> list[str]:

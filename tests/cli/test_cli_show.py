@@ -120,3 +120,13 @@ def test_the_doctor_fails_where_something_is_missing(capsys, monkeypatch):
     monkeypatch.setattr("mogen.cli.doctor_command.PACKAGES", ("torch", "no_such_package"))
     assert main(["doctor"]) == 1
     assert "MISSING" in capsys.readouterr().out
+
+
+def test_parts_of_samplers_say_what_they_are(capsys) -> None:
+    assert main(["list", "parts"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("gflownet.environment")
+    rows = {row.split()[0]: row for row in lines[place + 1 : lines.index("gflownet.network")]}
+    assert {"HyperGrid", "SequenceEnvironment", "SequenceEdit", "FragmentEnvironment", "AtomEnvironment"} <= set(rows)
+    assert "stop" in rows["HyperGrid"]
+    assert all(len(row.split()) > 2 for row in lines if row.startswith("  ")), "every part says something"
