@@ -15,9 +15,21 @@ from mogen.report.drawing import draw
 from mogen.report.export import write_sdf
 from mogen.report.figure import colours, write_front_figure, write_hypervolume_figure
 from mogen.report.folder import OURS, RunFolder, number, seconds
+from mogen.report.structure import (
+    draw_trace,
+    file_of,
+    label,
+    parse_backbone,
+    picture,
+    write_distance_figure,
+    write_ramachandran_figure,
+    write_structures,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mogen.domain.backbone import Backbone
 
 DRAWN = 200
 """members of our front that are drawn"""
@@ -26,6 +38,9 @@ DRAWN_OF_BASELINE = 60
 LISTED = 2000
 SHOWN_OF_BASELINE = 400
 SIZE = '<span id="size"></span>'
+
+STRUCTURES = (("ramachandran.png", write_ramachandran_figure), ("distances.png", write_distance_figure))
+"""figures of protein conformations"""
 
 Column = tuple[str, tuple[str, ...], str, str | None, str]
 """title, how it is found in the figures of a method, format, which direction is better (None: neither), meaning"""
@@ -55,12 +70,16 @@ DIVERSITY: tuple[Column, ...] = (
 def write_report(folder: Path | str) -> Path:
     """Writes `report.html`, `front.png`, `hypervolume.png` and `front.sdf` from the files of a run folder.
 
+    For protein conformations also front/*.pdb, `ramachandran.png` and `distances.png`, which stand in the page too.
     Nothing is measured again. Raises `RunError` where the folder is missing, unfinished or damaged.
     """
     run = RunFolder.read(folder)
     write_front_figure(run, run.path / "front.png")
     write_hypervolume_figure(run, run.path / "hypervolume.png")
     write_sdf(run.front, run.path / "front.sdf")
+    if write_structures(run):
+        for name, write in STRUCTURES:
+            write(run, run.path / name)
     target = run.path / "report.html"
     partial = run.path / "report.html.partial"
     partial.write_text(_sized(render(run)), encoding="utf-8")
@@ -101,6 +120,7 @@ def render(run: RunFolder) -> str:
         rows=rows,
         front_size=len(run.front),
         drawn=sum(row["drawing"] is not None for row in rows),
+        pictures=_pictures(run),
         drawing_limit=DRAWN,
         drawn_of_baseline=DRAWN_OF_BASELINE,
         shown_of_baseline=SHOWN_OF_BASELINE,
@@ -289,7 +309,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def _rows(run: RunFolder, members: pd.DataFrame) -> list[dict[str, Any]]:
     """The table of the front: key, drawing, and (raw, raw as text, utility, utility as text) of every objective."""
-    rows = []
+    rows, like = [], _seen_along(members)
     for index, record in enumerate(members.to_dict("records")):
         key = str(record["candidate"])
         pairs = [(number(record[axis.raw]), number(record[axis.utility])) for axis in run.axes]
@@ -297,13 +317,28 @@ def _rows(run: RunFolder, members: pd.DataFrame) -> list[dict[str, Any]]:
         mean = sum(known) / len(known) if known else None
         rows.append(
             {
-                "candidate": key,
-                "drawing": draw(key) if index < DRAWN else None,
+                "candidate": key if like is None else file_of(index),
+                "drawing": _drawing(key, like) if index < DRAWN else None,
                 "values": [(raw, _value(raw), utility, _written(utility, ".2f")) for raw, utility in pairs],
                 "mean": (mean, _written(mean, ".3f")),
             }
         )
     return rows
+
+
+def _seen_along(members: pd.DataFrame) -> Backbone | None:
+    """The conformation that all others are drawn superposed on; None where candidates are no conformations."""
+    return parse_backbone(str(members["candidate"].iloc[0])) if len(members) else None
+
+
+def _drawing(key: str, like: Backbone | None) -> str | None:
+    return draw(key) if like is None else draw_trace(key, like)
+
+
+def _pictures(run: RunFolder) -> list[tuple[str, str]]:
+    """Name and data URI of the figures of conformations."""
+    paths = [run.path / name for name, _ in STRUCTURES] if _seen_along(run.front) is not None else []
+    return [(path.name, picture(path)) for path in paths if path.is_file()]
 
 
 def _value(value: float | None) -> str:
@@ -312,7 +347,7 @@ def _value(value: float | None) -> str:
 
 
 def _plot_data(run: RunFolder, members: pd.DataFrame, diversity: Mapping[str, DiversityCurve]) -> dict[str, Any]:
-    methods, curves = [], []
+    methods, curves, like = [], [], _seen_along(members)
     for name, colour in colours(run).items():
         table = members if name == OURS else run.baseline_front(name).head(SHOWN_OF_BASELINE)
         keys = [str(key) for key in table["candidate"]]
@@ -320,8 +355,10 @@ def _plot_data(run: RunFolder, members: pd.DataFrame, diversity: Mapping[str, Di
             {
                 "name": name,
                 "colour": colour,
-                "candidate": keys,
-                "drawing": [] if name == OURS else [draw(key) for key in keys[:DRAWN_OF_BASELINE]],
+                "candidate": [
+                    file_of(i) if name == OURS and like is not None else label(k) for i, k in enumerate(keys)
+                ],
+                "drawing": [] if name == OURS else [_drawing(key, like) for key in keys[:DRAWN_OF_BASELINE]],
                 "raw": _matrix(table, [axis.raw for axis in run.axes]),
                 "utility": _matrix(table, [axis.utility for axis in run.axes]),
             }

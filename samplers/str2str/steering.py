@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mogen.domain.conformation import kabsch
 from mogen.errors import ConfigError
 from mogen.objective import DifferentiableObjective, unclamped
 from mogen.preference import Scalarization
@@ -54,8 +55,8 @@ class Steering:
     particles: int = 4
     groups: int = 4
     rounds: int = 10_000
-    push: float = 1.0
-    longest: float = 3.0
+    push: float = 2.0
+    longest: float = 5.0
     end: float = 0.05
     repair: float = 0.0
     strength: float = 20.0
@@ -83,7 +84,10 @@ class PushedScore:
 
     def clean(self, fields: Fields, t: Float[Tensor, " b"]) -> Frames:
         """The predicted clean frames after the push."""
-        return self.push(fields, self.score.clean(fields, t), t)
+        found = self.push(fields, self.score.clean(fields, t), t)
+        if self.score.self_conditioning:
+            fields["seen"].copy_(found.translations)
+        return found
 
     def __call__(self, fields: Fields, t: Float[Tensor, " b"]) -> dict[str, Tensor]:
         return implied_score(self.sde, fields, self.clean(fields, t), t)
@@ -94,7 +98,7 @@ class CoordinateGuidance(Guidance):
     """Pushes predictions along the gradients of objectives, each item by the preference of its group.
 
     Each objective's gradient (of the unclamped value, along tangents, in Å with a radian counted as 1.5 Å) is scaled
-    to length 1 per structure and weighted by the preference; what has reached its best pulls no more.
+    to one length per structure and weighted by the preference; what has reached its best pulls no more.
 
     Args:
         objectives: one per place of the preference; None where an objective has no gradient.
@@ -124,8 +128,7 @@ class CoordinateGuidance(Guidance):
             scale, std = process.sdes["translations"].marginal(t)
             far = (self.options.push * std / (scale * NM)).clamp(max=self.options.longest)
             far = torch.where(t > self.options.end, far, 0.0)
-            total = self.pull(process, fields, clean)
-            clean = moved(process, fields, clean, {name: over(far, part) * part for name, part in total.items()})
+            clean = carried(fields, clean, moved(process, fields, clean, self.pull(process, fields, clean, far)))
         if self.options.repair:
             atoms, steps = loose(process, fields, clean)
             with torch.enable_grad():
@@ -134,19 +137,26 @@ class CoordinateGuidance(Guidance):
             clean = moved(process, fields, clean, {name: self.options.repair * part for name, part in slope.items()})
         return clean
 
-    def pull(self, process: ProductSDE, fields: Fields, clean: Frames) -> dict[str, Float[Tensor, "b r 3"]]:
-        """The sum of the objectives' directions, each of length 1 times what its group's preference gives it."""
+    def pull(
+        self, process: ProductSDE, fields: Fields, clean: Frames, far: Float[Tensor, " b"]
+    ) -> dict[str, Float[Tensor, "b r 3"]]:
+        """The sum over objectives of steps along their gradients, weighted by each group's preference.
+
+        A step is `far` Å long, or as long as it takes to reach the best if the value went on as it begins.
+        """
         atoms, steps = loose(process, fields, clean)
         total = {name: torch.zeros_like(step) for name, step in steps.items()}
         with torch.enable_grad():
             values = {place: unclamped(item, atoms[:, :, :4]) for place, item in self.smooth.items()}
+        count = (fields["moves"] & fields["exists"]).sum(1).clamp(min=1)
         for place, value in values.items():
             slope = gradient(process, fields, value, steps)
             self.gradients += len(value)
             weight = self.preference[fields["group"].cpu(), place].to(atoms)
             length = rms(fields, slope)
-            pulls = (value.detach() < 1) & (length > 1e-9)
-            share = torch.where(pulls, weight / length.clamp(min=1e-9), 0.0)
+            reach = (1 - value.detach()).to(atoms).clamp(min=0) / (count * length).clamp(min=1e-9)
+            share = torch.where(length > 1e-9, weight * torch.minimum(far, reach) / length.clamp(min=1e-9), 0.0)
+            share = torch.nan_to_num(share)
             total = {name: total[name] + over(share, part) * part for name, part in slope.items()}
         return total
 
@@ -180,6 +190,29 @@ def moved(process: ProductSDE, fields: Fields, clean: Frames, step: Fields) -> F
     tangent = {"translations": NM * step["translations"], "rotations": step["rotations"] / ARM}
     ended = process.move(given, tangent)
     return Frames(ended["rotations"], ended["translations"], clean.psi)
+
+
+def carried(fields: Fields, before: Frames, after: Frames, *, reach: int = 2) -> Frames:
+    """Frames that also turn as the CA of their neighbours up to two residues away did.
+
+    Objectives of CA alone have no gradient along rotations; a chain bent without its peptide planes is none.
+    """
+    r = before.translations.shape[1]
+    place = torch.arange(r, device=before.translations.device)[:, None] + torch.arange(-reach, reach + 1)
+    near = place.clamp(0, r - 1)
+    along = fields["positions"][:, near] - fields["positions"][:, :, None]
+    is_near = (fields["exists"][:, near] & (along.abs() <= reach) & (place == near)).to(before.translations)[..., None]
+    centre = [
+        (is_near * x[:, near]).sum(2, keepdim=True) / is_near.sum(2, keepdim=True).clamp(min=1)
+        for x in (before.translations, after.translations)
+    ]
+    old, new = (
+        is_near * (x[:, near] - middle)
+        for x, middle in zip((before.translations, after.translations), centre, strict=True)
+    )
+    turn = kabsch(old, new)
+    is_free = (fields["moves"] & fields["exists"])[..., None, None] & (is_near.sum((2, 3)) >= 3)[..., None, None]
+    return after._replace(rotations=torch.where(is_free, turn @ after.rotations, after.rotations))
 
 
 def rms(fields: Fields, step: Fields) -> Float[Tensor, " b"]:

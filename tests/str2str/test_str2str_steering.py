@@ -19,7 +19,16 @@ from samplers.str2str import Frames, Str2StrSampler
 from samplers.str2str.process import NM, PredictedScore, fields_of, process
 from samplers.str2str.protocol import Protocol, backbones_of, denoised, grouped
 from samplers.str2str.record import Record
-from samplers.str2str.steering import CoordinateGuidance, PushedScore, Steering, breaks, groups_of, steered, worth_of
+from samplers.str2str.steering import (
+    CoordinateGuidance,
+    PushedScore,
+    Steering,
+    breaks,
+    carried,
+    groups_of,
+    steered,
+    worth_of,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -84,6 +93,21 @@ def test_nothing_is_pushed_near_the_end_nor_beyond_the_best(ends):
         score = guide.tilt(sde, PredictedScore(sde, itself, self_conditioning=False))
         time = torch.tensor([t])
         assert torch.equal(score.clean(clean, time).translations, itself(clean, time).translations)
+
+
+def test_frames_turn_with_their_neighbourhood():
+    clean = fields_of([chain()])
+    before = Frames(clean["rotations"], clean["translations"], clean["psi"])
+    turn = so3.exp(torch.tensor([0.3, -1.0, 0.5]))
+    after = before._replace(translations=before.translations @ turn.T + 0.3)
+    made = carried(clean, before, after)
+    assert torch.allclose(made.rotations, turn @ before.rotations, atol=1e-4)
+    assert torch.equal(made.translations, after.translations)
+    half = before.translations.clone()
+    half[:, 6:] = (half[:, 6:] - half[:, 6:7]) @ turn.T + half[:, 6:7]
+    bent = carried(clean, before, before._replace(translations=half)).rotations
+    assert torch.allclose(bent[:, :4], before.rotations[:, :4], atol=1e-4)
+    assert torch.allclose(bent[:, 8:], (turn @ before.rotations)[:, 8:], atol=1e-4)
 
 
 def test_what_is_fixed_is_never_pushed(ends):
