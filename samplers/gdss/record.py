@@ -11,14 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.domain.graph import GraphBatch, MolecularGraphs, encode_graphs, encode_molecules
+from mogen.errors import BudgetExhausted
 from mogen.objective import Evaluation, Measure
 from mogen.preference import Scalarization
 from samplers.diffusion import Fields
 from samplers.diffusion.steering import Worth
 from samplers.gdss.model import GraphKind
-
-CHUNK = 16
-"""candidates asked for at a time, so that little is unknown when the budget ends inside a chunk"""
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,16 @@ class Record:
         rows = [item.utility for item in self.known.values()]
         return torch.stack(rows) if rows else torch.zeros(0, self.m)
 
-    def ask(self, measure: Measure[Any], candidates: Sequence[Any], preference: Tensor | None = None) -> None:
-        """Measures candidates chunk by chunk and remembers them."""
-        for start in range(0, len(candidates), CHUNK):
-            part = list(candidates[start : start + CHUNK])
-            self.note(part, measure(part, preference=None if preference is None else preference[start : start + CHUNK]))
+    def ask(
+        self, measure: Measure[Any], candidates: Sequence[Any], preference: Tensor | None = None
+    ) -> Float[Tensor, "n m"]:
+        """Measures candidates and remembers them, also those before the budget's end; utilities, 0 for invalid ones."""
+        try:
+            return self.note(candidates, measure(candidates, preference=preference))
+        except BudgetExhausted:
+            for row, item in enumerate(candidates):  # what was measured before the end is free, then this raises
+                self.note([item], measure([item], preference=None if preference is None else preference[row : row + 1]))
+            raise
 
     def note(self, candidates: Sequence[Any], said: Evaluation) -> Float[Tensor, "n m"]:
         """Remembers what was said of candidates, and returns their utilities, 0 for invalid ones."""
@@ -86,8 +89,8 @@ class Record:
             found = torch.zeros(len(items))
             if rows:
                 asked = wanted[fields["group"].cpu()[rows]]
-                kept = [items[row] for row in rows]
-                found[rows] = scalarization(self.note(kept, measure(kept, preference=asked)), asked)
+                utility = self.ask(measure, [items[row] for row in rows], asked)
+                found[rows] = scalarization(utility, asked)
             return found
 
         return worth
