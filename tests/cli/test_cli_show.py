@@ -91,7 +91,7 @@ def test_models_are_listed_and_shown(capsys, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "runs" / "mine")
     shutil.copytree(finished / "model", tmp_path / "data" / "models" / "theirs")
     listed = said(capsys, "list", "models").split()
-    assert sorted(listed) == sorted(["runs/mine/model", str(tmp_path / "data" / "models" / "theirs")])
+    assert sorted(listed) == sorted(["runs/mine/model", "theirs", str(tmp_path / "data" / "models" / "theirs")])
     for name in listed:
         text = said(capsys, "show", name)
         assert "GFlowNetSampler" in text and "objectives: 3" in text
