@@ -6,8 +6,8 @@ Tasks: bigrams3, ehrlich2, ehrlich3, ehrlich2_64, ehrlich3_64, gsk3b_jnk3, gsk3b
 perindopril, gb1, rfp_standin, tfbind8 (data from the folder that MOGEN_DATA names). Methods without a belief: random,
 nsga2, genetic (parents by random weighted sums; Graph-GA's operators for molecules). With one: loop (genetic search on
 the upper bound, then qLogNEHVI), qlognehvi (over mutated incumbents, or over the whole pool), ucb (the same with
-scalarised upper bounds), gflownet (a preference-conditioned GFlowNet on the upper bounds, then qLogNEHVI), and for pools
-ei (expected improvement of the mean of all utilities).
+scalarised upper bounds), gflownet (a preference-conditioned GFlowNet on the upper bounds, then qLogNEHVI), and, for
+pools, ei (expected improvement of the mean of all utilities).
 """
 
 from __future__ import annotations

@@ -100,12 +100,8 @@ class Genetic(Proposer[C]):
 
     def propose(self, context: Context[C]) -> Sequence[C]:
         measure = BoundMeasure(context.belief, self.kappa)
-        observed = context.belief.observed
-        rows = (~observed.has_failed).nonzero().flatten().tolist() or list(range(len(observed)))
-        people = [observed.candidates[row] for row in rows]
+        people = incumbents(context.belief, self.population, self.kappa)
         worth = measure(people).value
-        kept = survivors(worth.clamp(max=1.0), self.population)
-        people, worth = [people[row] for row in kept], worth[kept]
         pool: dict[str, C] = {}
         for _ in range(self.generations):
             children = self.variation(people, self.children, generator=context.generator)
@@ -124,9 +120,10 @@ class SamplerProposer(Proposer[C]):
     """What a sampler makes once it is trained on the belief; it is kept between rounds.
 
     On `bound` it is trained on the upper bounds of all objectives, scalarised by its own preferences, and asked for
-    preferences drawn uniformly; on `acquisition` it is trained on the acquisition as its one objective. Its training
-    continues from the round before: a sampler with `steps` gets as many more every round. A round that was killed
-    starts its training again from where the round before ended.
+    preferences drawn uniformly; on `acquisition` it is trained on the acquisition as its one objective, whose exponent
+    falls from round to round as in MOGFN-AL, but never below `lowest`. Its training continues from the round before: a
+    sampler with `steps` gets as many more every round. A round that was killed starts its training again from where the
+    round before ended. A sampler that edits sequences (`adopt`) gets the best observed ones as its parents.
 
     Args:
         sampler: any sampler.
@@ -134,7 +131,9 @@ class SamplerProposer(Proposer[C]):
         samples: how many candidates are drawn for the pool.
         on: bound or acquisition.
         kappa: of the upper bound.
-        temper: of the acquisition (see `AcquisitionMeasure`).
+        temper: of the acquisition (see `AcquisitionMeasure`): a sampler with the exponent beta sees beta * temper.
+        fall: by how much the temper falls every round.
+        lowest: the temper falls no lower.
     """
 
     def __init__(
@@ -145,13 +144,18 @@ class SamplerProposer(Proposer[C]):
         on: str = "bound",
         kappa: float = 1.0,
         temper: float = 0.5,
+        fall: float = 0.0,
+        lowest: float = 0.1,
     ) -> None:
+        if not (fall >= 0 and 0 < lowest <= temper):
+            raise ConfigError(f"expected 0 <= fall and 0 < lowest <= temper, got {fall}, {lowest} and {temper}")
         if on not in ("bound", "acquisition"):
             raise ConfigError(f"expected a sampler to be trained on bound or acquisition, got {on!r}")
         self.sampler, self.samples, self.on, self.kappa, self.temper = sampler, samples, on, kappa, temper
+        self.fall, self.lowest = fall, lowest
         self.folder = folder or Path(tempfile.mkdtemp(prefix="mogen-sampler-"))
         self.steps = getattr(sampler, "steps", None)
-        self.rounds = 0
+        self.adopt = getattr(getattr(sampler, "environment", None), "adopt", None)
 
     def propose(self, context: Context[C]) -> Sequence[C]:
         measure: Any
@@ -159,12 +163,19 @@ class SamplerProposer(Proposer[C]):
         if self.on == "bound":
             measure = BoundMeasure(context.belief, self.kappa)
         else:
-            measure = AcquisitionMeasure(context.acquisition, context.belief.observed.candidates[-200:], self.temper)
+            anchors = context.belief.observed.candidates[-200:]
+            measure = AcquisitionMeasure(context.acquisition, anchors, self.temper_of(context.number))
             m = 1
+        if self.adopt is not None:
+            self.adopt([item.key for item in incumbents(context.belief, self.sampler.environment.slots, self.kappa)])  # type: ignore[attr-defined]
         self._train(measure, m, context)
         wanted = torch.empty(self.samples, m).exponential_(generator=context.generator)
         wanted = wanted / wanted.sum(1, keepdim=True)
         return context.fresh(self.sampler.sample(wanted, generator=context.generator).candidates)
+
+    def temper_of(self, number: int) -> float:
+        """The temper of a round, from 1."""
+        return max(self.lowest, self.temper - self.fall * max(0, number - 1))
 
     def _train(self, measure: Any, m: int, context: Context[C]) -> None:
         mine, before = (self.folder / f"round-{number:04d}" for number in (context.number, context.number - 1))
@@ -187,6 +198,14 @@ def _count(folder: Path) -> int:
     """Rounds a sampler has been trained in."""
     file = folder / "rounds.txt"
     return int(file.read_text()) if file.is_file() else 0
+
+
+def incumbents(belief: Belief[C], count: int, kappa: float) -> list[C]:
+    """The observed candidates of the highest Pareto rank by upper bounds; none that has failed, where any has not."""
+    observed = belief.observed
+    rows = (~observed.has_failed).nonzero().flatten().tolist() or list(range(len(observed)))
+    people = [observed.candidates[row] for row in rows]
+    return [people[row] for row in survivors(BoundMeasure(belief, kappa)(people).value.clamp(max=1.0), count)]
 
 
 def survivors(worth: Float[Tensor, "n m"], count: int) -> list[int]:

@@ -36,7 +36,9 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
     An action is (where, what): `where` is 0 for stop, or 1 + position; `what` is a token other than the parent's. With
     several parents the first action chooses one: `where` is 1 + l + its index. Parents differ in length as they like;
     an edit keeps the length. The backward policy is uniform over the edited positions: which token comes back is known.
-    A sequence that can be reached from k parents has k terminal states, which `log_symmetry` evens out.
+    A sequence that can be reached from k parents has k terminal states, which `log_symmetry` evens out. `adopt` puts
+    other parents into the same slots, so that a policy can be kept while its parents improve, round by round; then it
+    must not learn from old trajectories (no replay), which began from other parents.
 
     Args:
         parents: sequences to start from.
@@ -44,6 +46,8 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
         max_edits: most positions edited.
         min_edits: fewest positions edited before stopping is allowed.
         positions: the positions (from 0) that may be edited; None for all.
+        slots: most parents there may ever be; as many as there are if None.
+        length: of the longest parent there may ever be; of the longest there is if None.
     """
 
     def __init__(
@@ -53,34 +57,49 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
         max_edits: int = 6,
         min_edits: int = 1,
         positions: Sequence[int] | None = None,
+        slots: int | None = None,
+        length: int | None = None,
     ) -> None:
         self.alphabet = known_alphabet(alphabet)
-        if isinstance(parents, str) or not parents or len(set(parents)) < len(parents):
+        if isinstance(parents, str) or not parents:
             raise ConfigError(f"expected a list of different parent sequences to edit, got {parents!r}")
-        self.parents = [*parents]
-        known = {token: index for index, token in enumerate(alphabet)}
-        for parent in self.parents:
-            if not parent or not set(parent) <= set(known):
-                raise ConfigError(f"expected parent sequences over the alphabet {alphabet!r}, got {parent!r}")
-        self.length = max(len(parent) for parent in self.parents)
+        self.length = max(len(parent) for parent in parents) if length is None else length
         self.positions = None if positions is None else sorted({int(position) for position in positions})
         allowed = list(range(self.length)) if self.positions is None else self.positions
         if not allowed or not 0 <= allowed[0] <= allowed[-1] < self.length:
             raise ConfigError(f"expected positions to edit from 0 to {self.length - 1}, got {positions}")
-        self._tokens = torch.full((len(self.parents), self.length), -1)
-        for row, parent in enumerate(self.parents):
-            self._tokens[row, : len(parent)] = torch.tensor([known[token] for token in parent])
-        self._editable = (self._tokens >= 0) & torch.isin(torch.arange(self.length), torch.tensor(allowed))
-        fewest = int(self._editable.sum(-1).min())
-        if len(alphabet) < 2 or not 0 <= min_edits <= max_edits or min_edits > fewest or max_edits < 1:
-            raise ConfigError(
-                f"expected 0 <= min_edits <= max_edits, max_edits >= 1 and min_edits at most the {fewest} positions "
-                f"that can be edited in every parent, got {min_edits} and {max_edits}"
-            )
+        if len(alphabet) < 2 or not 0 <= min_edits <= max_edits or max_edits < 1:
+            raise ConfigError(f"expected 0 <= min_edits <= max_edits and max_edits >= 1, got {min_edits}, {max_edits}")
         self.max_edits, self.min_edits = max_edits, min_edits
-        self.has_choice = len(self.parents) > 1
-        self.sizes = (1 + self.length + (len(self.parents) if self.has_choice else 0), len(alphabet))
-        self.max_steps = min(max_edits, int(self._editable.sum(-1).max())) + 1 + self.has_choice
+        self.slots = len(parents) if slots is None else slots
+        self.has_choice = self.slots > 1
+        self.sizes = (1 + self.length + (self.slots if self.has_choice else 0), len(alphabet))
+        self.max_steps = min(max_edits, len(allowed)) + 1 + self.has_choice
+        self.adopt(parents)
+
+    def adopt(self, parents: Sequence[str]) -> None:
+        """Takes other parents: different sequences, no more than there are slots, none longer than the longest was."""
+        if not 1 <= len(parents) <= self.slots or len(set(parents)) < len(parents):
+            raise ConfigError(f"expected 1 to {self.slots} different parent sequences to edit, got {list(parents)!r}")
+        known = {token: index for index, token in enumerate(self.alphabet)}
+        for parent in parents:
+            if not parent or not set(parent) <= set(known) or len(parent) > self.length:
+                raise ConfigError(
+                    f"expected parent sequences of at most {self.length} tokens over the alphabet {self.alphabet!r}, "
+                    f"got {parent!r}"
+                )
+        self.parents = [*parents]
+        self._tokens = torch.full((self.slots, self.length), -1)
+        for row, parent in enumerate(parents):
+            self._tokens[row, : len(parent)] = torch.tensor([known[token] for token in parent])
+        allowed = torch.arange(self.length) if self.positions is None else torch.tensor(self.positions)
+        self._editable = (self._tokens >= 0) & torch.isin(torch.arange(self.length), allowed)
+        fewest = int(self._editable[: len(parents)].sum(-1).min())
+        if self.min_edits > fewest:
+            raise ConfigError(
+                f"expected min_edits at most the {fewest} positions that can be edited in every parent, "
+                f"got {self.min_edits}"
+            )
 
     def initial(self, n: int, *, device: torch.device | str = "cpu") -> EditState:
         first = -1 if self.has_choice else 0
@@ -108,7 +127,8 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
         free = self._of_parent(self._editable, state) & ~state.is_edited & (going & (edits < self.max_edits))[..., None]
         parts = [stop[..., None], free]
         if self.has_choice:
-            parts.append((~begun)[..., None].expand(*begun.shape, len(self.parents)))
+            is_taken = torch.arange(self.slots, device=begun.device) < len(self.parents)
+            parts.append((~begun)[..., None] & is_taken)
         return torch.cat(parts, -1)
 
     def _what(self, state: EditState, where: Int[Tensor, " n"]) -> Bool[Tensor, "n a"]:
@@ -159,7 +179,7 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
             return torch.zeros(len(state.parent), dtype=torch.float64)
         tokens = state.tokens.cpu()
         reached = torch.zeros(len(tokens), dtype=torch.float64)
-        for parent, editable in zip(self._tokens, self._editable, strict=True):
+        for parent, editable in zip(self._tokens[: len(self.parents)], self._editable, strict=False):
             differs = tokens != parent
             beyond = (differs & ~editable) | ((tokens < 0) != (parent < 0))
             count = differs.sum(-1)
@@ -185,7 +205,7 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
     def features(self, state: EditState) -> Float[Tensor, "n d"]:
         """One-hot token of every place, which places are edited, whether it is finished."""
         kinds = torch.nn.functional.one_hot(state.tokens + 1, len(self.alphabet) + 1).flatten(-2).float()
-        parent = torch.nn.functional.one_hot(state.parent + 1, len(self.parents) + 1).float()
+        parent = torch.nn.functional.one_hot(state.parent + 1, self.slots + 1).float()
         return torch.cat([kinds, state.is_edited.float(), parent, state.is_stopped[..., None].float()], -1)
 
     def decode(self, state: EditState) -> list[TokenSequence]:
@@ -200,6 +220,8 @@ class SequenceEdit(Environment[EditState, TokenSequence]):
             "max_edits": self.max_edits,
             "min_edits": self.min_edits,
             "positions": self.positions,
+            "slots": self.slots,
+            "length": self.length,
         }
         return {"class_path": "samplers.environment.edit.SequenceEdit", "init_args": sizes}
 

@@ -100,3 +100,22 @@ def test_a_saved_environment_comes_back_the_same(tmp_path) -> None:
         environment.max_steps,
         ["AAA", "AAB", "ABC"],
     )
+
+
+def test_other_parents_take_the_slots_of_the_first_ones() -> None:
+    """With three slots and two parents, then others: what is reached is what the new parents reach."""
+    environment = SequenceEdit(["AAB", "ABB"], alphabet="ABC", max_edits=1, min_edits=0, slots=3)
+    sizes, steps = environment.sizes, environment.max_steps
+    assert sizes == (1 + 3 + 3, 3)
+    for parents in (["AAB", "ABB"], ["CC", "CCC", "CCB"], ["BB"]):
+        environment.adopt(parents)
+        check_environment(environment)
+        assert (environment.sizes, environment.max_steps) == (sizes, steps)
+        totals = backward_totals(environment)
+        assert set(totals) == set().union(*(reachable(environment, parent) for parent in parents))
+        assert list(totals.values()) == pytest.approx([1.0] * len(totals), abs=1e-6)
+    with pytest.raises(ConfigError, match="at most 3 tokens"):
+        environment.adopt(["AAAA"])
+    with pytest.raises(ConfigError, match="1 to 3 different"):
+        environment.adopt(["A", "AB", "B", "BB"])
+    assert SequenceEdit(**environment.describe()["init_args"]).sizes == (1 + 3 + 3, 3)

@@ -207,3 +207,38 @@ def test_a_source_draws_what_a_sampler_asks_for():
 
     found = SamplerSource(Asking(), 2).draw(20, {ALL[3].key}, generator=torch.Generator())
     assert found == [item for item in ALL[:21] if item != ALL[3]]
+
+
+def test_the_exponent_of_an_acquisition_falls_but_never_below_its_floor(tmp_path):
+    proposer = SamplerProposer(Counting(), tmp_path, on="acquisition", temper=1.0, fall=1 / 16, lowest=0.1)
+    found = [proposer.temper_of(number) for number in range(1, 65)]
+    assert found[0] == 1.0 and found[8] == pytest.approx(0.5) and found[16] == found[-1] == 0.1
+    with pytest.raises(ConfigError, match="lowest <= temper"):
+        SamplerProposer(Counting(), tmp_path, temper=0.5, lowest=0.0)
+
+
+@pytest.mark.parametrize("on", ["bound", "acquisition"])
+def test_a_gflownet_that_edits_gets_the_best_observed_sequences_as_parents(tmp_path, on):
+    """Proposals are at most two substitutions from a parent; the network is kept while its parents change."""
+    from mogen.acquisition import HypervolumeImprovement
+    from samplers.environment.edit import SequenceEdit
+    from samplers.gflownet.networks.sequence import EditTransformer
+    from samplers.gflownet.sampler import GFlowNetSampler
+
+    environment = SequenceEdit([ALL[0].text], "ACGT", max_edits=2, slots=4)
+    network = EditTransformer(width=16, depth=1, heads=2)
+    sampler = GFlowNetSampler(environment=environment, network=network, steps=2, batch=8, accelerator="cpu")
+    proposer = SamplerProposer(sampler, tmp_path, samples=20, on=on)
+    strategy = BelieveAndChoose([proposer], HypervolumeImprovement(samples=8))
+    made = ActiveLoop(objectives(), strategy, ListSource(ALL), batch=3, start=8, seed=0)
+    made.tell(made.ask(), objectives()(list(made.pending.values())))
+    parents = []
+    for _ in range(2):
+        known = {item.key for item in made.observed.candidates}
+        batch = made.ask()
+        parents.append(set(environment.parents))
+        assert parents[-1] <= known and 1 <= len(parents[-1]) <= 4 and len(batch) == 3
+        for item in batch:
+            assert min(sum(map(str.__ne__, item.text, parent)) for parent in parents[-1]) <= 2
+        made.tell(batch, objectives()(batch))
+    assert sampler.steps == 4 and parents[0] != parents[1]

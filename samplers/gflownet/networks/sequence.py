@@ -103,7 +103,7 @@ class EditPolicy(StatePolicy):
         self.stack = Stack(width, depth, heads)
         self.where_gate, self.what_gate = Gate(condition_size, width), Gate(condition_size, width)
         self.where, self.stop = nn.Linear(width, 1), nn.Linear(width, 1)
-        self.parent = nn.Linear(width, len(environment.parents)) if environment.has_choice else None
+        self.parent = nn.Linear(width, environment.slots) if environment.has_choice else None
         self.hidden, self.what = nn.Linear(width, width), nn.Linear(width, tokens)
         self.flow = nn.Linear(width, 1)
         for table in (self.token, self.edited, self.position, self.count):
