@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -451,6 +451,15 @@ def write_backbones(path: Path | str, backbones: Sequence[Backbone]) -> None:
         file = pdbx.CIFFile()
         pdbx.set_structure(file, stack, data_block=re.sub(r"\W", "_", path.stem) or "models")
         file.write(path)
+
+
+def write_backbones_to(stream: IO[str], backbones: Sequence[Backbone]) -> None:
+    """Writes backbones as PDB text."""
+    from biotite.structure.io import pdb
+
+    file = pdb.PDBFile()
+    file.set_structure(_stack(backbones))
+    file.write(stream)
 
 
 def _write_pdb(path: Path, stack: Any) -> None:

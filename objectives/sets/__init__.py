@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mogen.domain.backbone import Backbone
 from mogen.domain.molecule import Molecule
 from mogen.domain.point import Point
 from mogen.domain.sequence import TokenSequence
@@ -174,6 +175,11 @@ def unigrams4() -> ObjectiveSet[TokenSequence]:
 def zinc_celecoxib() -> ObjectiveSet[Molecule]:
     """QED, synthetic accessibility, a window of logP and similarity to celecoxib, for molecules of ZINC250k's size."""
     return _load("zinc_celecoxib")
+
+
+def compact_helical() -> ObjectiveSet[Backbone]:
+    """Conformations of a small protein: a small radius of gyration, much helix and little surface, valid CA only."""
+    return _load("compact_helical")
 
 
 def _load(name: str) -> ObjectiveSet[Any]:

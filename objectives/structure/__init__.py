@@ -3,6 +3,7 @@
 from objectives.structure.constraint import ValidBackbone as ValidBackbone
 from objectives.structure.contacts import Contacts as Contacts
 from objectives.structure.contacts import NativeContacts as NativeContacts
+from objectives.structure.energy import OpenMMEnergy as OpenMMEnergy
 from objectives.structure.geometry import DistanceRestraint as DistanceRestraint
 from objectives.structure.geometry import EndToEnd as EndToEnd
 from objectives.structure.geometry import RadiusOfGyration as RadiusOfGyration
