@@ -22,8 +22,8 @@ def show(name: str) -> None:
     """Show what a name stands for: what it is, parameters, unit, worst and best, source.
 
     Args:
-        name: an objective, a set (also FILE.yaml), a sampler, a baseline, a constraint, a data set, the folder of a
-            model, a dotted path, or FILE.py:attribute
+        name: an objective, a set (also FILE.yaml), a sampler, a baseline, a constraint, a data set, the folder or
+            name of a model, a dotted path, or FILE.py:attribute
     """
     from mogen.dataset import listing
 
@@ -39,7 +39,9 @@ def show(name: str) -> None:
 
 
 def _show_elsewhere(name: str, data: Mapping[str, Any]) -> None:
-    """A file, a folder or a dotted path."""
+    """A file, a folder, a model by its name, or a dotted path."""
+    from mogen.dataset.models import named_models
+
     if name.endswith((".yaml", ".yml")):
         from mogen.objective import load_set
 
@@ -50,10 +52,12 @@ def _show_elsewhere(name: str, data: Mapping[str, Any]) -> None:
         (path for path in (Path(name) / "model", Path(name)) if (path / "sampler.yaml").is_file()), None
     ):
         _show_model(model)
+    elif (model := named_models().get(name)) is not None:
+        _show_model(model)
     elif "." in name and "/" not in name:
         _show_object(name, "dotted path", plugins.load_dotted(name))
     else:
-        known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data)
+        known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data) | set(named_models())
         near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise PluginError(
