@@ -40,24 +40,18 @@ def show(name: str) -> None:
 
 def _show_elsewhere(name: str, data: Mapping[str, Any]) -> None:
     """A file, a folder, a model by its name, or a dotted path."""
-    from mogen.dataset.models import named_models
-
     if name.endswith((".yaml", ".yml")):
         from mogen.objective import load_set
 
         _show_set(name, load_set(name))
     elif name.rpartition(":")[0].endswith(".py"):
         _show_object(name, "of a file", plugins.load_path(name))
-    elif model := next(
-        (path for path in (Path(name) / "model", Path(name)) if (path / "sampler.yaml").is_file()), None
-    ):
-        _show_model(model)
-    elif (model := named_models().get(name)) is not None:
+    elif model := _model(name):
         _show_model(model)
     elif "." in name and "/" not in name:
         _show_object(name, "dotted path", plugins.load_dotted(name))
     else:
-        known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data) | set(named_models())
+        known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data)
         near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise PluginError(
@@ -163,6 +157,14 @@ def _scale(objective: Any) -> str:
 
 def _written(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in parameters.items() if value is not None)
+
+
+def _model(name: str) -> Path | None:
+    """The folder of a model: of a run, of itself, or of a name."""
+    from mogen.dataset.models import named_models
+
+    here = (path for path in (Path(name) / "model", Path(name)) if (path / "sampler.yaml").is_file())
+    return next(here, named_models().get(name))
 
 
 def _show_model(folder: Path) -> None:
