@@ -26,6 +26,8 @@ def sample(
     fixed: str | None = None,
     core: str | None = None,
     format: str = "pdb",
+    relax: bool = False,
+    pack: bool = False,
 ) -> None:
     """Write candidates made for a preference, or for all of a lattice in turn, as CSV.
 
@@ -44,7 +46,9 @@ def sample(
         chains: the chains of the input to use, such as A,B (default: all)
         fixed: residues that keep the input's coordinates, such as 1-20,35, counted along the input from 1
         core: a SMILES every molecule is to contain, extended where it has *, for a model of molecules as graphs
-        format: pdb or cif, for conformations
+        format: pdb or cif, for conformations; xtc or dcd, with a topology, where mdtraj is installed
+        relax: close peptide bonds, moving no CA by 0.3 Å or more, before conformations are written
+        pack: also write conformations with side chains, where pyfaspr is installed
     """
     if n is not None and n < 1:
         raise ConfigError(f"expected -n of at least 1, got {n}")
@@ -66,7 +70,8 @@ def sample(
         from mogen.cli.conformations import write_conformations
 
         folder = "conformations" if out is None else out
-        write_conformations(sampler, input, folder, n or 100, seed=seed, chains=chains, fixed=fixed, format=format)
+        how: dict[str, Any] = {"chains": chains, "fixed": fixed, "format": format, "relax": relax, "pack": pack}
+        write_conformations(sampler, input, folder, n or 100, seed=seed, **how)
         return
     objectives = objectives_of(config_of(run)) if run else None
     import torch
@@ -97,6 +102,11 @@ def find_model(text: str) -> tuple[Path, Path | None]:
         raise RunError(f"expected one run, got several seeds in {source}: name one, such as {seeds[0]}")
     if (source / "config.yaml").is_file():
         raise RunError(f"expected a trained model in {source}, got a run that is not trained yet: `mogen resume` it")
+    if text in plugins.names("mogen.samplers"):
+        raise RunError(
+            f"no trained model comes with the sampler {text!r}: train one, `mogen train CONFIG --out models/{text}`, "
+            f"and name its folder, models/{text}"
+        )
     named = ", ".join(sorted(named_models())) or "none here"
     raise RunError(
         f"expected a finished run, a model with sampler.yaml, or a model's name ({named}), there is none at {source}"

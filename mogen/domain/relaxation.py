@@ -12,18 +12,20 @@ from mogen.domain.backbone import Backbone, atoms_of, dihedral, frames
 
 TARGETS = (((2, 0), 1.329), ((1, 0), 2.425), ((2, 1), 2.425), ((1, 1), 3.802))
 """Å within a trans peptide unit: C-N, CA-N, C-CA and CA-CA of the next residue (Engh and Huber 1991)"""
+HOLD = 0.02
+"""how much a squared displacement of N, CA or C counts beside a squared error of a distance"""
 CIS = 2.95
 """Å between the CA of a cis peptide unit"""
 CIS_BELOW = 3.4
 """CA closer than this (Å) are taken to be cis, where omega is within 60 degrees of 0 as well"""
 
 
-def relaxed(backbones: list[Backbone], *, reach: float = 0.3, steps: int = 300, rate: float = 0.02) -> list[Backbone]:
+def relaxed(backbones: list[Backbone], *, reach: float = 0.3, steps: int = 150, rate: float = 0.03) -> list[Backbone]:
     """Conformations of one chain whose residue frames turned and shifted so that their peptide units become whole.
 
-    Adam minimises the squared errors of four distances in every peptide unit, with N, CA and C of ideal residues. A
-    shift is written as reach * u / sqrt(1 + |u|^2), so that no CA can move by `reach` (Å) or more. O goes to its place
-    in the peptide plane; residues without a next one keep theirs in their frame.
+    Adam minimises the squared errors of four distances in every peptide unit, with N, CA and C of ideal residues that
+    are held weakly where they were. A shift is written as reach * u / sqrt(1 + |u|^2), so that no CA can move by
+    `reach` (Å) or more. O goes to its place in the peptide plane; residues without a next one keep theirs.
     """
     if not backbones:
         return []
@@ -41,7 +43,8 @@ def relaxed(backbones: list[Backbone], *, reach: float = 0.3, steps: int = 300, 
         for _ in range(steps):
             optimizer.zero_grad()
             atoms = atoms_of(*_moved(rotations, ca, turn, shift, reach), psi)
-            strain(atoms, bonded, is_cis).sum().backward()
+            away = (atoms[:, :, :3] - start[:, :, :3]).square().sum()
+            (strain(atoms, bonded, is_cis).sum() + HOLD * away).backward()
             optimizer.step()
     with torch.no_grad():
         atoms = _with_oxygen(atoms_of(*_moved(rotations, ca, turn, shift, reach), psi)[:, :, :4], bonded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,17 @@ from mogen.domain.backbone import Backbone, write_backbones
 from mogen.errors import ConfigError, DataError
 
 FORMATS = ("xtc", "dcd")
+
+
+def writer_of(kind: str) -> Any:
+    """mdtraj's class for a format; raises `ConfigError` where mdtraj is not installed."""
+    try:
+        from mdtraj.formats import DCDTrajectoryFile, XTCTrajectoryFile
+    except ImportError as error:
+        raise ConfigError(
+            f"expected the package mdtraj for .{kind} files, it is not installed: pip install 'mogen[trajectories]'"
+        ) from error
+    return XTCTrajectoryFile if kind == "xtc" else DCDTrajectoryFile
 
 
 def write_trajectory(path: Path | str, backbones: Sequence[Backbone]) -> Path:
@@ -24,16 +36,10 @@ def write_trajectory(path: Path | str, backbones: Sequence[Backbone]) -> Path:
         raise DataError(f"expected a name that ends in .xtc or .dcd for a trajectory, got {path}")
     if not backbones or any(item.residues != backbones[0].residues for item in backbones):
         raise DataError(f"expected conformations of one chain for {path}, got none or different ones")
-    try:
-        from mdtraj.formats import DCDTrajectoryFile, XTCTrajectoryFile
-    except ImportError as error:
-        raise ConfigError(
-            f"expected the package mdtraj for .{kind} files, it is not installed: pip install 'mogen[trajectories]'"
-        ) from error
+    writer = writer_of(kind)
     atoms = torch.stack([item.coordinates.flatten(0, 1) for item in backbones]).numpy()
-    is_xtc = kind == "xtc"
-    with (XTCTrajectoryFile if is_xtc else DCDTrajectoryFile)(str(path), "w", force_overwrite=True) as file:
-        file.write(atoms / 10 if is_xtc else atoms)
+    with writer(str(path), "w", force_overwrite=True) as file:
+        file.write(atoms / 10 if kind == "xtc" else atoms)
     topology = path.with_name(f"{path.stem}_topology.pdb")
     write_backbones(topology, backbones[:1])
     return topology

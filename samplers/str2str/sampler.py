@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mogen import preference as preferences
+from mogen.dataset.store import find
 from mogen.domain.backbone import Backbone, read_backbone
 from mogen.errors import BudgetExhausted, ConfigError, DataError, RunError
 from mogen.objective import DifferentiableObjective, Measure, objectives_behind
@@ -43,7 +44,7 @@ class Str2StrSampler(Sampler[Backbone]):
     objective has no gradient, predictions are measured on the way and particles alone steer by them.
 
     Args:
-        data: what to train on: a folder of PDB or mmCIF files, or an .npz archive of backbones.
+        data: what to train on: a folder of PDB or mmCIF files, an .npz archive of backbones, or a data set's name.
         input: the structure whose conformations `sample` draws (PDB or mmCIF).
         model: the folder of a trained model, instead of data.
         size: published, small or tiny.
@@ -137,6 +138,7 @@ class Str2StrSampler(Sampler[Backbone]):
             )
         self.seed = self.seed if seed is None else seed
         source = Path(self.data)
+        source = source if source.exists() or source.suffix else find(self.data)
         chains = split(read_chains(source), longest=self.longest)
         module = DenoiserModule(
             self.build(),

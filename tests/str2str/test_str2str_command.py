@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pandas as pd
 import pytest
 import torch
@@ -52,7 +54,9 @@ def test_conformations_and_their_table_are_written(tmp_path, model, kind, capsys
     [
         (["--input", "IN", "--fixed", "0-3"], "residues from 1 to 12"),
         (["--input", "IN", "--fixed", "a"], "residues such as 1-20,35"),
-        (["--input", "IN", "--format", "xyz"], "pdb or cif"),
+        (["--input", "IN", "--format", "xyz"], "pdb, cif, xtc or dcd"),
+        (["--input", "IN", "--fixed", "1-3", "--relax", "true"], "either --fixed or --relax"),
+        (["--input", "ONE"], "at least two residues"),
         (["--input", "IN", "--chains", "Q"], "a chain among A"),
         (["--input", "none.pdb"], "there is none at none.pdb"),
         (["--input", "CUT"], "cut.cif"),
@@ -66,11 +70,45 @@ def test_mistakes_are_one_sentence_and_exit_2(tmp_path, model, options, sentence
     (tmp_path / "cut.cif").write_text(text[: len(text) // 2])
     long = chain(12).coordinates.repeat(167, 1, 1)[:2000]
     write_backbones(tmp_path / "long.pdb", [Backbone.of(long, Residues.numbered("A" * 2000))])
-    places = {"IN": "in.pdb", "CUT": "cut.cif", "LONG": "long.pdb"}
+    write_backbones(tmp_path / "one.pdb", [chain(1)])
+    places = {"IN": "in.pdb", "ONE": "one.pdb", "CUT": "cut.cif", "LONG": "long.pdb"}
     given = [str(tmp_path / places[item]) if item in places else item for item in options]
     assert main(["sample", model, *given, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "options, package",
+    [(["--format", "xtc"], "mdtraj"), (["--format", "dcd"], "mdtraj"), (["--pack", "true"], "pyfaspr")],
+)
+def test_a_missing_extra_is_one_sentence_before_anything_is_drawn(
+    tmp_path, model, options, package, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.formats", None)
+    given = ["--input", str(tmp_path / "in.pdb"), *options, "--out", str(tmp_path / "out")]
+    assert main(["sample", model, *given]) == 2
+    error = capsys.readouterr().err
+    assert f"expected the package {package}" in error and "pip install" in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_relaxed_conformations_are_closer_to_whole(tmp_path, model):
+    given = ["--input", str(tmp_path / "in.pdb"), "-n", "2"]
+    assert main(["sample", model, *given, "--out", str(tmp_path / "raw")]) == 0
+    assert main(["sample", model, *given, "--relax", "true", "--out", str(tmp_path / "relaxed")]) == 0
+    raw, relaxed = (read_backbones(tmp_path / name / "conformations.pdb") for name in ("raw", "relaxed"))
+    for one, other in zip(raw, relaxed, strict=True):
+        assert 0 < float((one.ca - other.ca).norm(dim=-1).max()) < 0.3
+    assert "peptide_bonds_above_1_4" in pd.read_csv(tmp_path / "relaxed" / "conformations.csv")
+
+
+def test_the_name_of_the_sampler_says_how_to_train_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", "str2str", "--input", "x.pdb"]) == 2
+    error = capsys.readouterr().err
+    assert "mogen train" in error and len(error.strip().splitlines()) == 1
 
 
 def test_residues_are_counted_from_one():
