@@ -82,6 +82,8 @@ class Task:
     exact: float | None = None
     lengths: tuple[int, int] | None = None
     alphabet: str = ""
+    edits: int = 0
+    """most substitutions of a sequence-editing GFlowNet; 0 for one that builds sequences"""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -137,6 +139,8 @@ def task_of(name: str, seed: int, *, reduced: bool = False, triple: str = "a") -
         return ehrlich(name, reduced)
     if name.startswith("gsk3b"):
         return kinases(name, seed, reduced)
+    if name == "rfp_standin":
+        return rfp_standin(seed, reduced)
     if name == "gb1":
         return gb1(reduced)
     if name == "tfbind8":
@@ -185,7 +189,7 @@ def ehrlich(name: str, reduced: bool) -> Task:
     count, batch, rounds = (40, 10, 2) if reduced else (200, 16, 50)
     return Task(
         given, start, count, batch, rounds, "sequence", SequenceVariation(first.alphabet, first.length, first.length),
-        None, None, (first.length, first.length), first.alphabet,
+        None, None, (first.length, first.length), first.alphabet, 4,
     )  # fmt: skip
 
 
@@ -290,6 +294,43 @@ def tfbind8(triple: str, reduced: bool) -> Task:
     return task
 
 
+class SameLength:
+    """Crossover and substitutions among sequences of one length, for every length among the parents."""
+
+    def __init__(self, alphabet: str) -> None:
+        self.alphabet = alphabet
+
+    def __call__(self, parents: Sequence[Any], n: int, *, generator: torch.Generator) -> list[Any]:
+        groups: dict[int, list[Any]] = {}
+        for parent in parents:
+            groups.setdefault(len(parent), []).append(parent)
+        found: dict[str, Any] = {}
+        for length, group in sorted(groups.items()):
+            vary = SequenceVariation(self.alphabet, length, length)
+            share = -(-n * len(group) // len(parents))
+            found |= {child.key: child for child in vary(group, share, generator=generator)}
+        return list(found.values())[:n]
+
+
+def rfp_standin(seed: int, reduced: bool) -> Task:
+    """Red fluorescent proteins by the stand-in (not FoldX); starts from published seed sequences, drawn by a seed."""
+    with gzip.open(data("sequences/lambo_proxy_rfp_seed_data.csv.gz"), "rt") as file:
+        texts = sorted({row["foldx_seq"] for row in csv.DictReader(file)})
+    objectives = load_set("rfp_standin")
+    errors = {item.name: item.held_out for item in objectives.objectives}  # type: ignore[attr-defined]
+
+    def start(n: int, generator: torch.Generator) -> list[Any]:
+        del generator
+        return [TokenSequence(text) for text in random.Random(f"rfp {seed}").sample(texts, n)]
+
+    count, batch, rounds = (32, 8, 1) if reduced else (512, 16, 64)
+    lengths = (min(map(len, texts)), max(map(len, texts)))
+    return Task(
+        objectives, start, count, batch, rounds, "sequence", SameLength(PROTEIN), None, None, lengths, PROTEIN, 6,
+        {"held_out": errors, "note": "an ensemble trained on public labels, not FoldX"},
+    )  # fmt: skip
+
+
 def table_task(
     objectives: ObjectiveSet[Any], texts: list[str], alphabet: str, length: int, plan: tuple[int, int, int]
 ) -> Task:
@@ -355,10 +396,17 @@ def sampler_of(task: Task, steps: int) -> Any:
         if task.pool is not None:
             raise ConfigError("the method 'gflownet' makes molecules, which the fixed pool of this task does not hold")
         return GFlowNetSampler(steps=steps, batch=32, accelerator="cpu", checkpoint_every=steps)
+    from samplers.environment.edit import SequenceEdit
     from samplers.environment.sequence import SequenceEnvironment
-    from samplers.gflownet.networks.sequence import CausalTransformer
+    from samplers.gflownet.networks.sequence import CausalTransformer, EditTransformer
 
     assert task.lengths is not None
+    if task.edits:
+        first = task.start(1, torch.Generator().manual_seed(0))[0].text
+        return GFlowNetSampler(
+            environment=SequenceEdit([first], task.alphabet, task.edits, slots=16, length=task.lengths[1]),
+            network=EditTransformer(), steps=steps, batch=32, accelerator="cpu", checkpoint_every=steps,
+        )  # fmt: skip
     environment = SequenceEnvironment(task.alphabet, *task.lengths)
     return GFlowNetSampler(
         environment=environment, network=CausalTransformer(), steps=steps, batch=32, accelerator="cpu",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mogen.errors import RunError
 from mogen.surrogate.features import FeatureSets
-from mogen.surrogate.kernel import Kernel, default_kernels
+from mogen.surrogate.kernel import Kernel, default_kernels, likeness, units
 from mogen.surrogate.surrogate import Observations, Surrogate
 from mogen.types import C
 
@@ -72,7 +72,7 @@ class GaussianProcess(Surrogate[C]):
             raise RunError("expected at least one measured candidate to learn a belief from, got none")
         self._used = self.kernels or self._used or default_kernels(observations.candidates)
         self._seen = [kernel.features(observations.candidates) for kernel in self._used]
-        self._units = _units(self._used, self._seen)
+        self._units = units(self._used, self._seen)
         bases = [kernel.base(seen, seen) for kernel, seen in zip(self._used, self._seen, strict=True)]
         self._outputs = [
             self._output(bases, observations.value[:, i], observations.noise[:, i]) for i in range(observations.m)
@@ -196,13 +196,7 @@ class GaussianProcess(Surrogate[C]):
 
     def likeness(self, left: Sequence[C], right: Sequence[C]) -> Float[Tensor, "n k"]:
         self._check()
-        one = torch.ones((), dtype=torch.float64)
-        parts = [
-            kernel(kernel.base(kernel.features(left), kernel.features(right)), one).clamp(0, 1)
-            for kernel in self._used
-            if kernel.is_likeness
-        ]
-        return torch.stack(parts).mean(0)
+        return likeness(self._used, left, right)
 
     def _predict(self, output: _Output, crosses: list[Tensor]) -> tuple[Float[Tensor, " n"], Float[Tensor, "k n"]]:
         """The mean, and L^-1 K(seen, new), whose squares are what has been learned of the variance."""
@@ -210,11 +204,6 @@ class GaussianProcess(Surrogate[C]):
         cross = self._covariance(bases, output.amplitude, output.scale)
         mean = (output.mean + cross @ output.weight) * output.spread + output.centre
         return mean, torch.linalg.solve_triangular(output.factor, cross.T, upper=False)
-
-
-def _units(kernels: Sequence[Kernel], seen: Sequence[FeatureSets]) -> list[float]:
-    """The mean value of the observations with themselves: what amplitudes are in units of."""
-    return [float(kernel.own(part).mean()) or 1.0 for kernel, part in zip(kernels, seen, strict=True)]
 
 
 def _widths(count: int) -> Tensor:

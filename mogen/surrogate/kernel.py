@@ -98,3 +98,19 @@ def default_kernels(candidates: Sequence[Any]) -> list[Kernel]:
     if candidates and all(isinstance(item, Molecule) for item in candidates):
         return [Tanimoto()]
     return [Tanimoto(TokenCounts()), Overlap(), Linear()]
+
+
+def units(kernels: Sequence[Kernel], seen: Sequence[FeatureSets]) -> list[float]:
+    """The mean value of the observations with themselves: what amplitudes are in units of."""
+    return [float(kernel.own(part).mean()) or 1.0 for kernel, part in zip(kernels, seen, strict=True)]
+
+
+def likeness(kernels: Sequence[Kernel], left: Sequence[Any], right: Sequence[Any]) -> Float[Tensor, "n k"]:
+    """The mean of those kernels that are 1 of a candidate with itself, at a length scale of 1."""
+    one = torch.ones((), dtype=torch.float64)
+    parts = [
+        kernel(kernel.base(kernel.features(left), kernel.features(right)), one).clamp(0, 1)
+        for kernel in kernels
+        if kernel.is_likeness
+    ]
+    return torch.stack(parts).mean(0) if parts else torch.zeros(len(left), len(right), dtype=torch.float64)

@@ -10,4 +10,5 @@ from objectives.sequence.ehrlich import Ehrlich as Ehrlich
 from objectives.sequence.ngram import NGram as NGram
 from objectives.sequence.ngram import attainable_counts as attainable_counts
 from objectives.sequence.ngram import ngram_front as ngram_front
+from objectives.sequence.rfp import RfpStandIn as RfpStandIn
 from objectives.sequence.table import TableReward as TableReward

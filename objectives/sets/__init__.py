@@ -157,6 +157,11 @@ def gsk3b_jnk3_qed_sa() -> ObjectiveSet[Molecule]:
     return _load("gsk3b_jnk3_qed_sa")
 
 
+def rfp_standin() -> ObjectiveSet[TokenSequence]:
+    """Surface area and stability of red fluorescent proteins, by an ensemble trained on public labels (not FoldX)."""
+    return _load("rfp_standin")
+
+
 def unigrams2() -> ObjectiveSet[TokenSequence]:
     """How many of 16 to 18 amino acids are A and V."""
     return _load("unigrams2")

@@ -72,6 +72,7 @@ def test_the_start_is_the_same_for_every_method(learning):
         ("fexofenadine", "ei"),
         ("perindopril", "qlognehvi"),
         ("gsk3b_jnk3", "nsga2"),
+        ("rfp_standin", "genetic"),
     ],
 )
 def test_tasks_with_data(learning, tmp_path, task, method):
