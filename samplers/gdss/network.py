@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from samplers.diffusion import Fields
 from samplers.gdss.attention import AttentionLayer, GraphConvolution, Pairs, Perceptron, normalised, pack, unpack
+from samplers.gdss.native import Packed, edge_scores, suits
 
 
 @final
@@ -118,7 +119,7 @@ class ScoreNetworkA(nn.Module):
         c_final: int = 4,
     ) -> None:
         super().__init__()
-        self.c_init, self.pairs = c_init, Pairs()
+        self.c_init, self.pairs, self.packed = c_init, Pairs(), Packed()
         self.layers = attention_stack(
             features, hidden, attention, depth, layers, heads, c_init, c_hidden, c_final, False
         )
@@ -128,6 +129,8 @@ class ScoreNetworkA(nn.Module):
     def forward(
         self, x: Float[Tensor, "b v d"], adj: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]
     ) -> Float[Tensor, "b v v"]:
+        if suits(x, adj, mask):
+            return edge_scores(self, x, adj, mask)
         pairs = self.pairs(x.shape[1], x.device)
         edges, edge_mask = powers(adj, self.c_init, pairs[0]), pair_mask(mask, pairs[0])
         states = [edges]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from samplers.gdss import native
 from samplers.gdss.checkpoint import load_state, network_options
-from samplers.gdss.network import PublishedNetwork
+from samplers.gdss.network import PublishedNetwork, ScoreNetworkA
 
 
 def published() -> Path:
@@ -69,3 +70,51 @@ def test_gradients_are_finite_and_reach_every_weight_that_is_used() -> None:
     unused = {name for name, value in network.named_parameters() if value.grad is None}
     assert all(name.startswith("adj.layers.2.node_mlp") for name in unused)
     assert all(value.grad.isfinite().all() for value in network.parameters() if value.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("v", "features", "options"),
+    [
+        (9, 4, {"depth": 3}),
+        (17, 9, {"depth": 2, "layers": 2, "hidden": 32, "attention": 32}),
+        (6, 5, {"depth": 1, "heads": 2, "attention": 8, "hidden": 8, "c_init": 3, "c_final": 1}),
+        (2, 3, {"depth": 2, "c_hidden": 5}),
+    ],
+)
+def test_machine_code_says_what_pytorch_says(v: int, features: int, options: dict[str, int]) -> None:
+    if native.library() is None:
+        pytest.skip("there is no C compiler here")
+    torch.manual_seed(0)
+    network = ScoreNetworkA(features, **options)
+    for part in network.parameters():
+        torch.nn.init.normal_(part, std=0.15)
+    mask = (torch.arange(v) < torch.tensor([[v], [max(v - 3, 1)], [1], [v]])).float()
+    pair = mask.unsqueeze(1) * mask.unsqueeze(2)
+    adj = (3 * torch.randn(4, v, v) * pair).triu(1)
+    adj, x = adj + adj.mT, torch.randn(4, v, features) * mask.unsqueeze(-1)
+    expected = network(x, adj, mask).detach()
+    for threads in (1, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.no_grad():
+                found = network(x, adj, mask)
+        finally:
+            torch.set_num_threads(before)
+        assert torch.allclose(found, expected, atol=2e-5, rtol=1e-4)
+        assert torch.equal(found, found.mT) and found.diagonal(dim1=1, dim2=2).abs().max() == 0
+    with torch.no_grad():  # new weights are noticed
+        network.final.linears[-1].bias.add_(1.0)
+        assert torch.allclose(network(x, adj, mask), expected + pair * (1 - torch.eye(v)), atol=2e-5, rtol=1e-4)
+
+
+def test_without_a_compiler_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOGEN_NATIVE", "0")
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        with torch.no_grad():
+            found = ScoreNetworkA(3, depth=1)(torch.randn(1, 4, 3), torch.zeros(1, 4, 4), torch.ones(1, 4))
+        assert found.isfinite().all()
+    finally:
+        native.library.cache_clear()
