@@ -26,6 +26,7 @@ SWITCHES = ("progress", "overwrite")
 FILES = (
     *(".json", ".yaml", ".yml", ".csv", ".smi", ".sdf", ".txt", ".gz", ".npz", ".parquet"),
     *(".pt", ".ckpt", ".safetensors"),
+    *(".pdb", ".ent", ".cif", ".mmcif", ".bcif"),
 )
 """what the name of a file ends in, so that it is looked for beside the YAML file that names it"""
 NESTED = ("class_path", "init_args")
