@@ -27,6 +27,8 @@ class Belief(Generic[C]):
     feasibility: Feasibility[C] | None = None
     price: Callable[[Sequence[C]], Float[Tensor, " n"]] | None = None
     """what measuring a candidate costs; 1 everywhere if None"""
+    unfinished: frozenset[str] = frozenset()
+    """keys of observed candidates that may be asked for again, for the values they lack"""
 
     @property
     def m(self) -> int:

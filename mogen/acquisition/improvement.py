@@ -229,13 +229,14 @@ class ScalarizedImprovement(Acquisition[C]):
         if len(pool) > max(self.shortlist, 4 * q):
             mean, deviation = self.belief.surrogate.marginal(pool)
             bound = (mean + 2 * deviation)[:, None]
-            worth = chebyshev(bound, weights) + self.belief.log_feasible(pool)[:, None]
+            worth = chebyshev(bound, weights) + (self.belief.log_feasible(pool) - self.belief.log_price(pool))[:, None]
             share = max(self.shortlist, 4 * q) // q
             places = sorted({place for column in worth.T for place in best(column, share)})
         shortlist, chosen = [pool[place] for place in places], list[int]()
+        price = self.belief.log_price(shortlist)
         for weight in weights[: len(shortlist)]:
             pending = [*self.belief.pending, *(shortlist[place] for place in chosen)]
-            _take(self.belief, shortlist, self._scored(shortlist, weight, pending), chosen, self.likeness)
+            _take(self.belief, shortlist, self._scored(shortlist, weight, pending) - price, chosen, self.likeness)
         return [places[place] for place in chosen]
 
 
@@ -262,10 +263,11 @@ def evaluated(
 def may_be_best(belief: Belief[C], most: int, width: float = 2.0) -> list[C]:
     """Observed candidates that have not failed and that no other surely dominates: its mean - 2 sd, their mean + 2 sd.
 
-    Those that may count (mean + 2 sd above the origin) come first, then those dominated by fewest means; at most
-    `most`, at least one of anything that was observed.
+    Those that may be asked for again are no part of it. Those that may count (mean + 2 sd above the origin) come first,
+    then those dominated by fewest means; at most `most`, at least one of anything that was observed.
     """
-    rows = (~belief.observed.has_failed).nonzero().flatten()
+    is_done = torch.tensor([item.key not in belief.unfinished for item in belief.observed.candidates])
+    rows = (~belief.observed.has_failed & is_done).nonzero().flatten()
     rows = rows if len(rows) else torch.arange(len(belief.observed))
     candidates = [belief.observed.candidates[row] for row in rows.tolist()]
     mean, deviation = belief.surrogate.marginal(candidates)

@@ -53,7 +53,7 @@ class UpperBound(Acquisition[C]):
         weights = simplex(q, self.belief.m, generator)
         places = shortlisted(self.belief, pool, weights, self.kappa, self.shortlist, self.scalarization)
         shortlist = [pool[place] for place in places]
-        likely = self.belief.log_feasible(shortlist)
+        likely = self.belief.log_feasible(shortlist) - self.belief.log_price(shortlist)
         mean, covariance = self.belief.surrogate.joint([*shortlist, *self.belief.pending])
         noise = self.belief.surrogate.noise.clamp(min=1e-6) ** 2
         for place in range(len(shortlist), len(mean)):
@@ -110,7 +110,7 @@ class ThompsonSampling(Acquisition[C]):
         weights = simplex(q, self.belief.m, generator)
         places = shortlisted(self.belief, pool, weights, self.kappa, self.shortlist, self.scalarization)
         shortlist = [pool[place] for place in places]
-        likely = self.belief.log_feasible(shortlist)
+        likely = self.belief.log_feasible(shortlist) - self.belief.log_price(shortlist)
         mean, covariance = self.belief.surrogate.joint(shortlist)
         factor = root(covariance)
         chosen: list[int] = []

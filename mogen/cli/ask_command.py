@@ -16,7 +16,8 @@ def ask(run: str, *, out: str, q: PositiveInt | None = None) -> None:
     """Write the next candidates to be measured, as CSV or SDF; they are pending until they are told.
 
     The file has a column for every objective to be filled in, and one for the status: write `failed` where a
-    measurement was tried and failed.
+    measurement was tried and failed. Where objectives have prices (`loop.prices`), a dash marks what need not be
+    measured now.
 
     Args:
         run: the folder of a run with a loop whose values come from people
@@ -36,21 +37,29 @@ def ask(run: str, *, out: str, q: PositiveInt | None = None) -> None:
     with waiting(folder, of_seed(config, config["seed"])) as opened:
         loop = opened.loop()
         pending = len(loop.pending)
+        lacking = {item.key: loop.lacks(item) for item in loop.unfinished()}
         batch = loop.ask(q)
-        opened.asked(batch)
+        wanted = None
+        if loop.prices is not None:
+            wanted = {item.key: lacking.get(item.key, list(loop.cheap)) for item in batch}
+        opened.asked(batch, wanted)
         names = opened.objectives.names
     if not batch:
         print("nothing new to ask for", file=sys.stderr)
-    write_batch(target, batch, names)
+    write_batch(target, batch, names, wanted)
     more = f", beside {pending} pending ones" if pending else ""
     print(f"{len(batch)} candidates in {target}{more}")
 
 
-def write_batch(out: Path, batch: list[Any], names: tuple[str, ...]) -> None:
-    """A table to be filled in, and an SDF if that is wanted."""
+def write_batch(
+    out: Path, batch: list[Any], names: tuple[str, ...], wanted: dict[str, list[int]] | None = None
+) -> None:
+    """A table to be filled in, and an SDF if that is asked for; a dash where nothing needs to be measured."""
     import pandas as pd
 
-    table = {"candidate": [item.key for item in batch]} | {name: [""] * len(batch) for name in names}
+    table = {"candidate": [item.key for item in batch]}
+    for i, name in enumerate(names):
+        table[name] = ["" if wanted is None or i in wanted[item.key] else "-" for item in batch]
     pd.DataFrame(table | {"status": [""] * len(batch)}).to_csv(out.with_suffix(".csv"), index=False)
     if out.suffix.lower() == ".sdf":
         from mogen.report.export import write_sdf

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ACQUISITIONS = ("auto", "hypervolume", "parego", "ucb", "thompson")
+SURROGATES = ("process", "multitask", "ensemble")
 PROPOSERS = ("library", "genetic", "sampler")
 BASELINES = ("random", "nsga2", "graph_ga", "qlognehvi", "best_of_library")
 INITIAL = "initial"
@@ -45,6 +46,11 @@ class LoopSettings:
         children: of a generation of the genetic search
         samples: candidates drawn from the sampler in every round
         train_on: what the sampler learns: bound (of all objectives, by preference) or acquisition
+        temper: of the acquisition a sampler is trained on
+        fall: by how much the temper falls every round, down to 0.1
+        surrogate: process (a Gaussian process per objective), multitask (one over all of them), ensemble (of networks)
+        surrogate_args: arguments of the surrogate, such as members, width and steps of an ensemble
+        prices: of a measurement of every objective; cheap ones are then asked for first (values from people only)
     """
 
     kind: str = "molecule"
@@ -64,6 +70,11 @@ class LoopSettings:
     children: PositiveInt = 200
     samples: PositiveInt = 256
     train_on: str = "bound"
+    temper: float = 0.5
+    fall: float = 0.0
+    surrogate: str = "process"
+    surrogate_args: dict[str, Any] = field(default_factory=dict)
+    prices: dict[str, float] = field(default_factory=dict)
 
 
 class LoopBuilder:
@@ -85,6 +96,12 @@ class LoopBuilder:
             raise ConfigError(
                 f"loop.acquisition has no {given.acquisition!r}: {plugins.closest(given.acquisition, ACQUISITIONS)}"
             )
+        if given.surrogate not in SURROGATES:
+            raise ConfigError(
+                f"loop.surrogate has no {given.surrogate!r}: {plugins.closest(given.surrogate, SURROGATES)}"
+            )
+        if given.prices and not needs_people(objectives):
+            raise ConfigError("expected loop.prices where values come from people, got objectives that all have code")
         if "library" in self.proposers and given.library is None:
             raise ConfigError("expected loop.library, the file of the library that loop.propose names, got none")
         self.library = None
@@ -142,7 +159,7 @@ class LoopBuilder:
 
     def make(self, seed: int, folder: Path | None) -> Any:
         """The main loop."""
-        from mogen.loop import BelieveAndChoose, Genetic, LibraryProposer, SamplerProposer
+        from mogen.loop import BelieveAndChoose, Genetic, LibraryProposer
 
         given = self.settings
         parts: list[Any] = []
@@ -153,8 +170,27 @@ class LoopBuilder:
                 parts.append(Genetic(self.variation(), children=given.children, generations=given.generations))
             else:
                 place = None if folder is None else folder / "sampler"
-                parts.append(SamplerProposer(self.sampler, place, given.samples, given.train_on))
-        return self._loop(BelieveAndChoose(parts, self.acquisition()), seed)
+                parts.append(self._sampled(place))
+        return self._loop(BelieveAndChoose(parts, self.acquisition(), self.surrogate()), seed)
+
+    def _sampled(self, folder: Path | None) -> Any:
+        from mogen.loop import SamplerProposer
+
+        given = self.settings
+        return SamplerProposer(
+            self.sampler, folder, given.samples, given.train_on, temper=given.temper, fall=given.fall,
+            lowest=min(0.1, given.temper),
+        )  # fmt: skip
+
+    def surrogate(self) -> Any:
+        """The belief that is named."""
+        from mogen import surrogate
+
+        kinds = dict(zip(SURROGATES, ("GaussianProcess", "MultiTaskProcess", "DeepEnsemble"), strict=True))
+        try:
+            return getattr(surrogate, kinds[self.settings.surrogate])(**self.settings.surrogate_args)
+        except TypeError as error:
+            raise ConfigError(f"loop.surrogate_args do not fit a {self.settings.surrogate}: {error}") from error
 
     def baseline(self, name: str, seed: int) -> Any:
         """A baseline's loop: the same data, start and batches."""
@@ -182,7 +218,10 @@ class LoopBuilder:
 
         given = self.settings
         source = None if self.initial is not None else self.source()
-        return ActiveLoop(self.objectives, strategy, source, batch=given.batch, start=given.start, seed=seed)
+        return ActiveLoop(
+            self.objectives, strategy, source, batch=given.batch, start=given.start, seed=seed,
+            prices=given.prices or None,
+        )  # fmt: skip
 
     def told(self, *, is_mean_first: bool = True) -> tuple[list[Any], dict[str, list[float]], list[Any]]:
         """Initial candidates, each once; the standard errors of their means by key; and rows for the ledger.
@@ -322,7 +361,7 @@ class WaitingRun:
 
         made = self.builder.make(self.seed, self.folder / "checkpoints")
         for batch in self.state["batches"]:
-            made.expect([rebuilt(batch["kind"], key) for key in batch["keys"]])
+            made.expect([rebuilt(batch["kind"], key) for key in batch["keys"]], batch.get("wanted"))
         kind = str(self.state.get("kind"))
         keys = list(self.state["told"])
         candidates = [rebuilt(kind, key) for key in keys]
@@ -367,12 +406,13 @@ class WaitingRun:
                 rows.append(Row(key, item.identity, out.value, out.status, out.seconds, out.message, "mogen"))
         return rows
 
-    def asked(self, batch: list[Any]) -> None:
-        """Writes a batch down."""
+    def asked(self, batch: list[Any], wanted: Mapping[str, list[int]] | None = None) -> None:
+        """Writes a batch down, and which objectives are wanted where that is not all of them."""
         from mogen.loop.runner import spelled
 
         if batch:
-            self.state["batches"].append({"kind": spelled(batch[0]), "keys": [item.key for item in batch]})
+            part = {} if wanted is None else {"wanted": dict(wanted)}
+            self.state["batches"].append({"kind": spelled(batch[0]), "keys": [item.key for item in batch]} | part)
             self.state.setdefault("kind", spelled(batch[0]))
             self.folder.save()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, final
 
 import torch
+from torch import Tensor
 
 from mogen.errors import BudgetExhausted, ConfigError, RunError
 from mogen.loop.source import Source
@@ -74,6 +75,9 @@ class ActiveLoop(Generic[C]):
     generator of its own (of the seed and the number of batches asked before), so that the same history always leads to
     the same batch.
 
+    Where objectives have prices, worth is divided by what a candidate still costs, and a new candidate is first asked
+    for its cheap values alone (`wanted`); the dear ones are asked for later, of those that are worth most by then.
+
     Args:
         objectives: what is measured, on which scale; its constraints are checked before anything is asked for.
         strategy: how a batch is chosen once something is known.
@@ -81,6 +85,8 @@ class ActiveLoop(Generic[C]):
         batch: candidates per batch unless `ask` says otherwise.
         start: candidates of the first, random batch (`batch` if 0); not needed where data is told first.
         seed: of everything random.
+        prices: of a measurement of every objective, by name; 1 for those not named. Equal ones if None.
+        screen: values are cheap, and asked for first, if they cost together at most this share of the others.
     """
 
     def __init__(
@@ -92,13 +98,22 @@ class ActiveLoop(Generic[C]):
         batch: int = 16,
         start: int = 0,
         seed: int = 0,
+        prices: Mapping[str, float] | None = None,
+        screen: float = 0.25,
     ) -> None:
+        unknown = set(prices or {}) - set(objectives.names)
+        if unknown or not all(value > 0 for value in (prices or {}).values()):
+            raise ConfigError(f"expected positive prices of {', '.join(objectives.names)}, got {dict(prices or {})}")
         if batch < 1 or start < 0:
             raise ConfigError(f"expected a batch of at least 1 and no negative start, got {batch} and {start}")
         self.objectives, self.strategy, self.source = objectives, strategy, source
         self.batch, self.start, self.seed = batch, start or batch, seed
         self.entries: dict[str, Entry[C]] = {}
         self.pending: dict[str, C] = {}
+        self.prices = None if prices is None else [float(prices.get(name, 1.0)) for name in objectives.names]
+        self.cheap = cheap_ones(self.prices, screen)
+        self.wanted: dict[str, set[int]] = {}
+        """which objectives were asked for, by key; all of them where a key is missing"""
         self.batches = 0
         self.told = 0
         self._observed: Observations[C] | None = None
@@ -146,21 +161,61 @@ class ActiveLoop(Generic[C]):
         if q < 1:
             raise ConfigError(f"expected to ask for at least 1 candidate, got {q}")
         with seeded(self.seed, f"ask {self.batches}") as generator:
-            situation = Situation(self.observed, tuple(self.pending.values()), self.batches, generator, self.allowed)
+            pending = tuple(self.pending.values())
+            price = None if self.prices is None else self.price
+            situation = Situation(
+                self.observed, pending, self.batches, generator, self.allowed, price, self.unfinished()
+            )
             if is_first:
                 if self.source is None:
                     raise RunError("expected data to start from, or a source of random candidates, got neither")
                 chosen = drawn(self.source, situation, q, set())
             else:
                 chosen = self.strategy.choose(situation, q)
-        self.batches += 1
-        self.pending |= {item.key: item for item in chosen}
+        self.expect(chosen, None if self.prices is None else {item.key: self.lacks(item) for item in chosen})
         return chosen
 
-    def expect(self, candidates: Sequence[C]) -> None:
-        """Takes a batch as asked that was chosen before (by a process that is gone)."""
+    def expect(self, candidates: Sequence[C], wanted: Mapping[str, Collection[int]] | None = None) -> None:
+        """Takes a batch as asked, perhaps for some objectives only."""
         self.batches += 1
-        self.pending |= {item.key: item for item in candidates if item.key not in self.entries}
+        for item in candidates:
+            if wanted is not None:
+                self.wanted.setdefault(item.key, set()).update(wanted[item.key])
+            if self.is_awaited(item.key):
+                self.pending[item.key] = item
+
+    def is_awaited(self, key: str) -> bool:
+        """Whether something that was asked for of a candidate has not been told."""
+        entry = self.entries.get(key)
+        asked = self.wanted.get(key, range(self.objectives.m))
+        return entry is None or any(entry.status[i] == Status.MISSING for i in asked)
+
+    def unfinished(self) -> tuple[C, ...]:
+        """Candidates that lack values nobody was asked for yet."""
+        if self.prices is None:
+            return ()
+        return tuple(
+            entry.candidate
+            for key, entry in self.entries.items()
+            if key not in self.pending and Status.MISSING in entry.status and Status.FAILED not in entry.status
+        )
+
+    def lacks(self, candidate: C) -> list[int]:
+        """Which objectives a candidate is to be asked for next: the cheap ones first, then whatever is missing."""
+        entry = self.entries.get(candidate.key)
+        if entry is None:
+            return list(self.cheap)
+        return [i for i, state in enumerate(entry.status) if state == Status.MISSING]
+
+    def price(self, candidates: Sequence[C]) -> Tensor:
+        """What it costs to know all values of every candidate, beyond what was paid."""
+        whole = self.prices or [1.0] * self.objectives.m
+        rows = [self.entries.get(item.key) for item in candidates]
+        cost = [
+            sum(whole) if row is None else sum(p for p, s in zip(whole, row.status, strict=True) if s == Status.MISSING)
+            for row in rows
+        ]
+        return torch.tensor(cost, dtype=torch.float64).clamp(min=min(whole))
 
     def tell(self, candidates: Sequence[C], evaluation: Evaluation) -> Round:
         """Learns what became of candidates, asked for or not; missing values leave a candidate as it was.
@@ -223,7 +278,7 @@ class ActiveLoop(Generic[C]):
                 entry.status[i] = state
         is_whole = bool((evaluation.status[row] == Status.MEASURED).all())
         entry.is_barred = entry.is_barred or (is_whole and not bool(evaluation.is_valid[row]))
-        if all(state != Status.MISSING for state in entry.status):
+        if not self.is_awaited(candidate.key):
             self.pending.pop(candidate.key, None)
 
     def run(
@@ -234,6 +289,8 @@ class ActiveLoop(Generic[C]):
         watch: Callable[[Round], None] | None = None,
     ) -> list[Round]:
         """Asks, measures and learns until so many batches are done, the budget is spent, or nothing new is found."""
+        if self.prices is not None:
+            raise ConfigError("expected ask and tell where objectives have prices: a measure measures all objectives")
         done: list[Round] = []
         while rounds is None or len(done) < rounds:
             began = time.perf_counter()
@@ -250,6 +307,18 @@ class ActiveLoop(Generic[C]):
             if is_last:
                 break
         return done
+
+
+def cheap_ones(prices: Sequence[float] | None, screen: float) -> list[int]:
+    """The objectives to be asked for first: the most that together cost at most `screen` of the others; else all."""
+    if prices is None:
+        return []
+    order = sorted(range(len(prices)), key=lambda i: prices[i])
+    for count in range(len(order) - 1, 0, -1):
+        first, others = (sum(prices[i] for i in part) for part in (order[:count], order[count:]))
+        if first <= screen * others:
+            return sorted(order[:count])
+    return list(range(len(prices)))
 
 
 def affordable(measure: Measure[C], batch: list[C]) -> tuple[bool, list[C], Evaluation]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, final
 
 import torch
+from torch import Tensor
 
 from mogen.acquisition import Acquisition, Belief, HypervolumeImprovement, ScalarizedImprovement
 from mogen.acquisition.improvement import MOST
@@ -28,6 +29,10 @@ class Situation(Generic[C]):
     number: int
     generator: torch.Generator
     allowed: Callable[[Sequence[C]], list[bool]]
+    price: Callable[[Sequence[C]], Tensor] | None = None
+    """what measuring a candidate costs, where objectives have prices"""
+    unfinished: tuple[C, ...] = ()
+    """observed candidates that may be asked for again, for the values they lack"""
 
     @property
     def taken(self) -> frozenset[str]:
@@ -51,6 +56,8 @@ class Strategy(ABC, Generic[C]):
 @final
 class BelieveAndChoose(Strategy[C]):
     """Fit a surrogate, prepare an acquisition, pool what the proposers propose, select a batch from the pool.
+
+    A quarter of a batch (at least one) is kept for the values that observed candidates lack, where they have a price.
 
     Args:
         proposers: where candidates come from.
@@ -80,7 +87,9 @@ class BelieveAndChoose(Strategy[C]):
         observed = situation.observed
         surrogate = self.believe(observed)
         kernels = getattr(surrogate, "kernels", None)
-        belief = Belief(surrogate, observed, situation.pending, Feasibility.learned(observed, kernels))
+        again = frozenset(item.key for item in situation.unfinished)
+        likely = Feasibility.learned(observed, kernels)
+        belief = Belief(surrogate, observed, situation.pending, likely, situation.price, again)
         acquisition = self.acquisition or default_acquisition(observed.m)
         acquisition.prepare(belief, generator=situation.generator)
         context = Context(
@@ -88,13 +97,18 @@ class BelieveAndChoose(Strategy[C]):
         )
         pools = [proposer.propose(context) for proposer in self.proposers]
         pool = pools[0] if len(pools) == 1 else list({item.key: item for part in pools for item in part}.values())
-        chosen: list[C] = []
-        if len(pool):
-            picked = acquisition.select(pool, min(len(pool), q + q // 4 + 1), generator=situation.generator)
-            chosen = [pool[place] for place in picked]
+        chosen = self._selected(acquisition, pool, q + q // 4 + 1, situation.generator)
         for proposer in self.proposers:
             chosen = proposer.settle(chosen, situation.taken)
-        return context.fresh(chosen)[:q]
+        chosen = context.fresh(chosen)
+        finished = self._selected(acquisition, situation.unfinished, max(1, q // 4), situation.generator)
+        return [*finished, *chosen][:q]
+
+    def _selected(self, acquisition: Acquisition[C], pool: Sequence[C], q: int, generator: torch.Generator) -> list[C]:
+        """At most q of a pool, the best one first."""
+        if not len(pool):
+            return []
+        return [pool[place] for place in acquisition.select(pool, min(len(pool), q), generator=generator)]
 
 
 @final
