@@ -154,9 +154,9 @@ def write_distance_figure(run: RunFolder, path: Path | str) -> Path:
     ca = np.stack([item.ca.double().numpy() for item in found if len(item) == len(found[0])])
     distance = np.linalg.norm(ca[:, :, None] - ca[:, None], axis=-1)
     mean, spread = distance.mean(0), distance.std(0)
-    above = np.triu(np.ones_like(mean, dtype=bool), 1)
-    first = panel.imshow(np.where(above, mean, np.nan), cmap="viridis_r", origin="upper")
-    second = panel.imshow(np.where(above.T, spread, np.nan), cmap="magma_r", origin="upper")
+    above, size = np.triu(np.ones_like(mean, dtype=bool), 1), len(mean) + 0.5
+    first = panel.imshow(np.where(above, mean, np.nan), cmap="viridis_r", extent=(0.5, size, size, 0.5))
+    second = panel.imshow(np.where(above.T, spread, np.nan), cmap="magma_r", extent=(0.5, size, size, 0.5))
     figure.colorbar(first, ax=panel, label="mean CA distance (Å), above", shrink=0.85)
     figure.colorbar(second, ax=panel, label="standard deviation (Å), below", shrink=0.85)
     panel.set_xlabel("residue")
