@@ -37,15 +37,30 @@ class HyperGrid(Environment[HyperGridState, Point]):
         dimension: number of axes.
         side: number of places on each axis.
         edge_ends: whether reaching the far edge of an axis ends a walk.
+        length: where given, every walk has exactly so many steps, stopping included: a walk may stop there and nowhere
+            else (without `edge_ends`; for timings, where walks of different lengths cannot be compared).
     """
 
-    def __init__(self, dimension: int = 2, side: int = 32, edge_ends: bool = True) -> None:
+    def __init__(self, dimension: int = 2, side: int = 32, edge_ends: bool = True, length: int | None = None) -> None:
         if dimension < 1 or side < 2:
             raise ConfigError(f"expected a hypergrid of dimension >= 1 and side >= 2, got {dimension} and {side}")
-        self.dimension, self.side, self.edge_ends = dimension, side, edge_ends
+        longest = dimension * (side - 2) + 1 if edge_ends else dimension * (side - 1) + 1
+        if length is not None and (edge_ends or not 1 <= length <= longest):
+            raise ConfigError(
+                f"expected a length between 1 and {longest} of all walks, without edge_ends, in a hypergrid, got "
+                f"{length} and edge_ends {edge_ends}"
+            )
+        self.dimension, self.side, self.edge_ends, self.length = dimension, side, edge_ends, length
         self.sizes = (dimension + 1,)
-        self.max_steps = dimension * (side - 2) + 1 if edge_ends else dimension * (side - 1) + 1
+        self.max_steps = longest if length is None else length
+        self._numbers = torch.arange(max(dimension, side))
         self._texts = [number_text(2 * place / (side - 1) - 1) for place in range(side)]
+
+    def _first(self, count: int, device: torch.device) -> Int[Tensor, " c"]:
+        """0 to count - 1, kept on the device in use."""
+        if self._numbers.device != device:
+            self._numbers = self._numbers.to(device)
+        return self._numbers[:count]
 
     def initial(self, n: int, *, device: torch.device | str = "cpu") -> HyperGridState:
         return HyperGridState(
@@ -60,14 +75,21 @@ class HyperGrid(Environment[HyperGridState, Point]):
 
     def allowed(self, state: HyperGridState, chosen: Int[Tensor, "n i"]) -> Bool[Tensor, "n a"]:
         # a column beyond the last axis: the place of stopping, which is allowed everywhere
-        rises = torch.nn.functional.pad(state.position, (0, 1)) < self.side - 1
-        options = rises & ~self.is_terminal(state)[..., None]
-        options[..., -1] = True
+        options = torch.nn.functional.pad(state.position, (0, 1)) < self.side - 1
+        if self.length is None:
+            options &= ~self.is_terminal(state)[..., None]
+            options[..., -1] = True
+            return options
+        is_high = (state.position.sum(-1) == self.length - 1)[..., None]
+        options &= ~is_high
+        options[..., -1:] = is_high
         return options
 
     def step(self, state: HyperGridState, action: Int[Tensor, "n 1"]) -> HyperGridState:
-        stops = (action[:, 0] == self.dimension) & ~self.is_terminal(state)
-        rise = action == torch.arange(self.dimension, device=action.device)
+        stops = action[:, 0] == self.dimension
+        if self.edge_ends:
+            stops &= ~self.is_terminal(state)
+        rise = action == self._first(self.dimension, action.device)
         return HyperGridState(state.position + rise, state.is_stopped | stops)
 
     def backward_allowed(self, state: HyperGridState) -> Bool[Tensor, "n a"]:
@@ -80,8 +102,7 @@ class HyperGrid(Environment[HyperGridState, Point]):
         return torch.cat([falls & ~stopped, stopped], -1)
 
     def backward_step(self, state: HyperGridState, action: Int[Tensor, " n"]) -> HyperGridState:
-        axes = torch.arange(self.dimension, device=action.device)
-        fall = (axes == action[:, None]).long()
+        fall = (self._first(self.dimension, action.device) == action[:, None]).long()
         return HyperGridState(state.position - fall, state.is_stopped & (action != self.dimension))
 
     def reverse(
@@ -109,8 +130,7 @@ class HyperGrid(Environment[HyperGridState, Point]):
 
     def features(self, state: HyperGridState) -> Float[Tensor, "n d"]:
         """One-hot place on every axis, as published."""
-        places = torch.arange(self.side, device=state.position.device)
-        return (state.position[..., None] == places).flatten(-2).float()
+        return (state.position[..., None] == self._first(self.side, state.position.device)).flatten(-2).float()
 
     def decode(self, state: HyperGridState) -> list[Point]:
         texts = self._texts
@@ -118,7 +138,8 @@ class HyperGrid(Environment[HyperGridState, Point]):
 
     def describe(self) -> dict[str, Any]:
         """What a saved model needs: the arguments."""
-        sizes = {"dimension": self.dimension, "side": self.side, "edge_ends": self.edge_ends}
+        sizes: dict[str, Any] = {"dimension": self.dimension, "side": self.side, "edge_ends": self.edge_ends}
+        sizes |= {} if self.length is None else {"length": self.length}
         return {"class_path": "samplers.environment.hypergrid.HyperGrid", "init_args": sizes}
 
     def write(self, folder: Path) -> None:
@@ -138,11 +159,15 @@ class HyperGrid(Environment[HyperGridState, Point]):
         places = self._places()
         going = HyperGridState(places, torch.zeros(len(places), dtype=torch.bool))
         inner = places[~self.is_terminal(going)]
+        if self.length is not None:
+            inner = inner[inner.sum(-1) < self.length]
         return HyperGridState(inner, torch.zeros(len(inner), dtype=torch.bool))
 
     def terminals(self) -> HyperGridState:
         """Every terminal state, in lexicographic order of its position."""
         places = self._places()
+        if self.length is not None:
+            places = places[places.sum(-1) == self.length - 1]
         edges = (places == self.side - 1).sum(-1) if self.edge_ends else torch.zeros(len(places), dtype=torch.long)
         return HyperGridState(places[edges <= 1], edges[edges <= 1] == 0)
 

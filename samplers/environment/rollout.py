@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from functools import cached_property
+from typing import Any, Generic, Protocol, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,13 +21,25 @@ class Trajectories(Generic[S]):
     actions: Int[Tensor, "n l k"]
     allowed: tuple[Bool[Tensor, "n l a"], ...]
     """per choice of an action: the options there were"""
-    states: list[S]
+    states: Sequence[S]
     """l + 1 batches of states"""
     log_backward: Float[Tensor, "n l"]
     """log-probability of each step under the uniform backward policy; padding has 0"""
     log_symmetry: Float[Tensor, " n"]
     moves: Bool[Tensor, "n l"] | None = None
     """False for padding; None where nobody looked"""
+    remembered: Any = None
+    """what the acting policy kept of its computation, for the gradient"""
+
+    @cached_property
+    def before(self) -> S:
+        """The states before all steps as one batch, step by step."""
+        return stacked(self.states[:-1])
+
+    @cached_property
+    def after(self) -> S:
+        """The states after all steps as one batch, step by step."""
+        return stacked(self.states[1:])
 
     @property
     def final(self) -> S:
@@ -35,6 +49,26 @@ class Trajectories(Generic[S]):
     def is_step(self) -> Bool[Tensor, "n l"]:
         """True where a step is no padding."""
         return torch.ones_like(self.log_backward, dtype=torch.bool) if self.moves is None else self.moves
+
+
+class Slices(Sequence[S]):
+    """The batches of states in one that holds them all (fields of l + 1 x n x ...), cut out when they are looked at."""
+
+    def __init__(self, whole: S) -> None:
+        self.kind, self.fields = type(whole), vars(whole)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.fields.values())))
+
+    @overload
+    def __getitem__(self, place: int) -> S: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[S]: ...
+
+    def __getitem__(self, place: int | slice) -> S | Sequence[S]:
+        part = self.kind(**{name: value[place] for name, value in self.fields.items()})
+        return Slices(part) if isinstance(place, slice) else part
 
 
 class Actor(Protocol):
@@ -81,6 +115,26 @@ def local(generator: torch.Generator | None, device: torch.device | str) -> torc
     return torch.Generator(device).manual_seed(seed)
 
 
+def drawn(
+    n: int,
+    sizes: tuple[int, ...],
+    steps: int,
+    *,
+    epsilon: float = 0.0,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[Float[Tensor, "b n a"], Bool[Tensor, "b n 1"] | None]]:
+    """The random numbers of a rollout, some steps at a time: log of exponential noise, and which steps explore."""
+    block = max(1, min(steps, BLOCK // max(1, n * sum(sizes))))
+    for start in range(0, steps, block):
+        shape = (min(block, steps - start), n, sum(sizes))
+        noise = torch.empty(shape, device=device).exponential_(generator=generator).clamp_(min=1e-20).log_()
+        explores = None
+        if epsilon > 0:
+            explores = torch.rand(*shape[:2], 1, generator=generator, device=device) < epsilon
+        yield noise, explores
+
+
 @torch.no_grad()
 def rollout(
     environment: Environment[S, Any],
@@ -104,38 +158,39 @@ def rollout(
     states, actions, masks = [state], [], []
     memory = actor.begin(state)
     sizes, steps = environment.sizes, environment.max_steps
-    block = max(1, min(steps, BLOCK // max(1, n * sum(sizes))))
+    none = torch.zeros(n, 0, dtype=torch.long, device=device)
+    numbers = drawn(n, sizes, steps, epsilon=epsilon, generator=generator, device=device)
+    (noise, explores), place = next(numbers), 0
     for step in range(steps):
         if looks and step and bool(environment.is_terminal(state).all()):
             break
-        if step % block == 0:
-            shape = (min(block, steps - step), n, sum(sizes))
-            noise = torch.empty(shape, device=device).exponential_(generator=generator).clamp_(min=1e-20).log_()
-            if epsilon > 0:
-                explores = torch.rand(*shape[:2], 1, generator=generator, device=device) < epsilon
-        action, at = torch.zeros(n, 0, dtype=torch.long, device=device), 0
+        if place == len(noise):
+            (noise, explores), place = next(numbers), 0
+        action, at = none, 0
         step_masks = []
         for choice, size in enumerate(sizes):
             allowed = environment.allowed(state, action)
             logits = actor.logits(memory, state, action)
-            if epsilon > 0:
-                logits = logits.masked_fill(explores[step % block], 0.0)
-            option = (masked(logits, allowed) - noise[step % block, :, at : at + size]).argmax(-1, keepdim=True)
+            if explores is not None:
+                logits = logits.masked_fill(explores[place], 0.0)
+            option = (masked(logits, allowed) - noise[place, :, at : at + size]).argmax(-1, keepdim=True)
             if begun is not None:
                 option = torch.where((step < begun[1])[:, None], begun[0][:, step, choice, None], option)
             action = option if choice == 0 else torch.cat([action, option], 1)
             at += size
             step_masks.append(allowed)
+        place += 1
         state = environment.step(state, action)
         memory = actor.observe(memory, action, state)
         actions.append(action)
         masks.append(step_masks)
         states.append(state)
     options = tuple(torch.stack(part, 1) for part in zip(*masks, strict=True))
-    return _told(environment, torch.stack(actions, 1), options, states, environment.log_symmetry(state))
+    symmetry = environment.log_symmetry(state)
+    return _told(environment, torch.stack(actions, 1), options, states, symmetry, stacked(states[:-1]))
 
 
-def stacked(states: list[S]) -> S:
+def stacked(states: Sequence[S]) -> S:
     """Batches of states one after another, as one."""
     fields = vars(states[0])
     return type(states[0])(**{name: torch.cat([vars(state)[name] for state in states]) for name in fields})
@@ -147,12 +202,14 @@ def _told(
     allowed: tuple[Bool[Tensor, "n l a"], ...],
     states: list[S],
     log_symmetry: Float[Tensor, " n"],
+    before: S,
 ) -> Trajectories[S]:
     """Trajectories with the log-probabilities -log(number of backward actions) of all their steps."""
     n, steps = actions.shape[:2]
-    moves = ~environment.is_terminal(stacked(states[:-1])).view(steps, n).T
-    options = environment.backward_allowed(stacked(states[1:])).sum(-1).clamp(min=1).view(steps, n).T
-    return Trajectories(
+    after = stacked(states[1:])
+    moves = ~environment.is_terminal(before).view(steps, n).T
+    options = environment.backward_allowed(after).sum(-1).clamp(min=1).view(steps, n).T
+    made = Trajectories(
         actions=actions,
         allowed=allowed,
         states=states,
@@ -160,6 +217,8 @@ def _told(
         log_symmetry=log_symmetry.to(device=actions.device, dtype=torch.float32),
         moves=moves,
     )
+    vars(made).update(before=before, after=after)  # fills the cached properties
+    return made
 
 
 @torch.no_grad()
@@ -180,7 +239,7 @@ def retrace(
     allowed = tuple(mask.view(steps, n, -1).transpose(0, 1) for mask in masks)
     if log_symmetry is None:
         log_symmetry = environment.log_symmetry(state)
-    return _told(environment, actions, allowed, states, log_symmetry)
+    return _told(environment, actions, allowed, states, log_symmetry, before)
 
 
 def padding(environment: Environment[S, Any], final: S) -> Int[Tensor, "n k"]:

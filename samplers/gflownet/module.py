@@ -21,6 +21,7 @@ from samplers.environment.environment import Environment
 from samplers.environment.rollout import Trajectories, padded, retrace, rollout
 from samplers.gflownet.condition import Asking, Condition, InverseTemperature
 from samplers.gflownet.loss import TrajectoryLoss
+from samplers.gflownet.networks.walk import GridWalk
 from samplers.gflownet.policy import LogPartition, PathLogProbs, Policy, PolicyActor, path_log_probs
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.reward import Reward
@@ -72,10 +73,12 @@ class GFlowNetModule(lightning.LightningModule):
         decay_steps: float,
         clip: float,
         steps: int = 1,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.environment, self.policy, self.log_partition = environment, policy, log_partition
-        self.sampling_policy = frozen_copy(policy)
+        self.sampling_policy = frozen_copy(policy) if average > 0 else policy
+        self.walk = GridWalk(environment, self.sampling_policy) if compile else None
         self.reward, self.loss, self.preference, self.beta, self.replay = reward, loss, preference, beta, replay
         self.asking, self.steps = asking, steps
         self.m, self.bins, self.batch, self.updates = m, bins, batch, updates
@@ -102,9 +105,19 @@ class GFlowNetModule(lightning.LightningModule):
         """What the networks are told."""
         return self.asking.encode(condition, bins=self.bins, highest=self.beta.highest).to(self.device)
 
-    def roll(self, condition: Condition, epsilon: float, begun: tuple[Tensor, Tensor] | None = None) -> Trajectories:
+    def roll(
+        self,
+        condition: Condition,
+        epsilon: float,
+        begun: tuple[Tensor, Tensor] | None = None,
+        *,
+        remembers: bool = False,
+    ) -> Trajectories:
         """Trajectories of the averaged policy."""
-        actor = PolicyActor(self.sampling_policy, self.encoded(condition))
+        told = self.encoded(condition)
+        if self.walk is not None and self.walk.suits and begun is None:
+            return self.walk.rollout(told, epsilon=epsilon, remembers=remembers, generator=self.generator)
+        actor = PolicyActor(self.sampling_policy, told)
         return rollout(
             self.environment,
             actor,
@@ -115,6 +128,11 @@ class GFlowNetModule(lightning.LightningModule):
             generator=self.generator,
             device=self.device,
         )
+
+    @property
+    def is_unchanged(self) -> bool:
+        """True where learning looks at new trajectories only, by the very policy and requests that made them."""
+        return self.average == 0 and self.replay is None and self.asking.hindsight <= 0
 
     def beginnings(self, condition: Condition) -> tuple[Tensor, Tensor] | None:
         """Actions of replayed trajectories, and how many of them each new one keeps (none of most)."""
@@ -137,7 +155,7 @@ class GFlowNetModule(lightning.LightningModule):
             return self._recall(self.replay)
         condition = self.conditions(self.batch)
         started = time.perf_counter()
-        trajectories = self.roll(condition, self.epsilon, self.beginnings(condition))
+        trajectories = self.roll(condition, self.epsilon, self.beginnings(condition), remembers=self.is_unchanged)
         started = self._lap("rollout", started)
         candidates = self.environment.decode(trajectories.final)
         started = self._lap("decode", started)
@@ -225,7 +243,8 @@ class GFlowNetModule(lightning.LightningModule):
 
     def _is_logging(self) -> bool:
         """True in the steps that a logger writes down (collecting figures costs as much as a small network)."""
-        return bool(self.trainer.loggers) and (self.global_step + 1) % self.log_every == 0
+        trainer = self._trainer  # `self.trainer` raises where there is none
+        return trainer is not None and bool(trainer.loggers) and (self.global_step + 1) % self.log_every == 0
 
     def _joined(self, new: Batch, old: Batch) -> Batch:
         """Two batches as one, the shorter paths padded."""
@@ -256,7 +275,8 @@ class GFlowNetModule(lightning.LightningModule):
             move(device or self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        update_average(self.sampling_policy, self.policy, self.average)
+        if self.average > 0:
+            update_average(self.sampling_policy, self.policy, self.average)
         if hasattr(self, "_started_update"):
             self._lap("update", self._started_update)
             del self._started_update
@@ -271,7 +291,7 @@ class GFlowNetModule(lightning.LightningModule):
             {"params": self.policy.parameters(), "lr": self.rates[0]},
             {"params": self.log_partition.parameters(), "lr": self.rates[1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.Adam(groups, lr=self.rates[0], weight_decay=self.weight_decay, eps=1e-8)
+        optimizer = torch.optim.Adam(groups, lr=self.rates[0], weight_decay=self.weight_decay, eps=1e-8, fused=True)
         decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 2 ** (-step / self.decay_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 

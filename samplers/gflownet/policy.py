@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from mogen.errors import ConfigError
 from samplers.environment.environment import Environment, S
 from samplers.environment.exact import chosen_rows
-from samplers.environment.rollout import Trajectories, masked, stacked
+from samplers.environment.rollout import Trajectories, masked
 
 FLOW, EDGES = "flow", "edges"
 """what a loss may need beside the probabilities of steps: log-flows of states, or of the edges around states"""
@@ -129,11 +129,17 @@ class StatePolicy(Policy):
     def observe(self, memory: dict[str, Any], action: Int[Tensor, "n k"], next_state: Any) -> dict[str, Any]:
         return memory
 
+    def told_rows(self, told: tuple[Tensor, ...], steps: int, rows: Int[Tensor, " r"] | None) -> tuple[Tensor, ...]:
+        """What is made of a condition, for the states of all steps, step by step, or for some rows of them."""
+        if rows is None:
+            return tuple(part.repeat(steps, *[1] * (part.ndim - 1)) for part in told)
+        return tuple(part.index_select(0, rows % len(part)) for part in told)
+
     def path_logits(
         self, trajectories: Trajectories, condition: Float[Tensor, "n d"]
     ) -> tuple[tuple[Float[Tensor, "n l _"], ...], Float[Tensor, "n l e"]]:
         n, steps, choices = trajectories.actions.shape
-        states, told = stacked(trajectories.states[:steps]), tuple(x.repeat(steps, 1) for x in self.tell(condition))
+        states, told = trajectories.before, self.told_rows(self.tell(condition), steps, None)
         trunk, actions = self.trunk(states, told), trajectories.actions.transpose(0, 1).flatten(0, 1)
         logits = [self.choose(trunk, states, actions[:, :choice], told) for choice in range(choices)]
         return tuple(x.view(steps, n, -1).transpose(0, 1) for x in logits), trunk[0].view(steps, n, -1).transpose(0, 1)
@@ -142,14 +148,14 @@ class StatePolicy(Policy):
         self, trajectories: Trajectories, condition: Float[Tensor, "n d"], wants: Collection[str] = ()
     ) -> PathScores:
         n, steps, choices = trajectories.actions.shape
-        rows = trajectories.is_step.T.flatten().nonzero()[:, 0]  # rows of states are counted step by step
-        states = chosen_rows(stacked(trajectories.states[:steps]), rows)
-        told = tuple(x.index_select(0, rows % n) for x in self.tell(condition))
-        actions = trajectories.actions.transpose(0, 1).flatten(0, 1)[rows]
-        trunk, forward, out = self.trunk(states, told), torch.zeros((), device=rows.device), None
-        scale = None if self.scale is None else self.scale(condition).index_select(0, rows % n)
+        rows = steps_taken(trajectories)
+        states = of_steps(trajectories.before, rows)
+        told = self.told_rows(self.tell(condition), steps, rows)
+        actions = by_step(trajectories.actions, rows)
+        trunk, forward, out = self.trunk(states, told), actions.new_zeros((), dtype=torch.float), None
+        scale = None if self.scale is None else StatePolicy.told_rows(self, (self.scale(condition),), steps, rows)[0]
         for choice in range(choices):
-            allowed = trajectories.allowed[choice].transpose(0, 1).flatten(0, 1)[rows]
+            allowed = by_step(trajectories.allowed[choice], rows)
             logits = self.choose(trunk, states, actions[:, :choice], told)
             logits = masked(logits if scale is None else logits * scale, allowed)
             total = logits.logsumexp(-1)
@@ -157,7 +163,8 @@ class StatePolicy(Policy):
             out = total if EDGES in wants and choice == 0 else out
 
         def spread(values: Float[Tensor, " r"]) -> Float[Tensor, "n l"]:
-            return values.new_zeros(steps * n).index_put((rows,), values).view(steps, n).T
+            whole = values if rows is None else values.new_zeros(steps * n).index_put((rows,), values)
+            return whole.view(steps, n).T
 
         return PathScores(
             spread(forward),
@@ -179,7 +186,7 @@ class StatePolicy(Policy):
             )
         n, steps, _ = trajectories.actions.shape
         rows = trajectories.is_step.T.flatten().nonzero()[:, 0]
-        after = chosen_rows(stacked(trajectories.states[1 : steps + 1]), rows)
+        after = chosen_rows(trajectories.after, rows)
         row, back = environment.backward_allowed(after).nonzero(as_tuple=True)
         child = chosen_rows(after, row)
         parent = environment.backward_step(child, back)
@@ -196,14 +203,39 @@ class StatePolicy(Policy):
         assert self.backward is not None
         n, steps, _ = trajectories.actions.shape
         rows = trajectories.is_step.T.flatten().nonzero()[:, 0]
-        before = chosen_rows(stacked(trajectories.states[:steps]), rows)
-        after = chosen_rows(stacked(trajectories.states[1 : steps + 1]), rows)
+        before = chosen_rows(trajectories.before, rows)
+        after = chosen_rows(trajectories.after, rows)
         actions = trajectories.actions.transpose(0, 1).flatten(0, 1)[rows]
         told = tuple(x.index_select(0, rows % n) for x in self.tell(condition))
         logits = masked(self.backward(self.trunk(after, told)[0]), self.environment.backward_allowed(after))
         taken = self.environment.reverse(before, actions, after)
         values = logits.log_softmax(-1).gather(1, taken[:, None])[:, 0]
         return values.new_zeros(steps * n).index_put((rows,), values).view(steps, n).T
+
+
+def steps_taken(trajectories: Trajectories) -> Int[Tensor, " r"] | None:
+    """The rows of all steps, counted step by step, that are no padding; None for all of them.
+
+    All are looked at where none is padding, or where all are remembered (the one option of padding has probability 1).
+    """
+    if (
+        trajectories.moves is None
+        or trajectories.remembered is not None
+        or (trajectories.moves.device.type == "cpu" and bool(trajectories.moves.all()))
+    ):
+        return None
+    return trajectories.moves.T.flatten().nonzero()[:, 0]
+
+
+def of_steps(states: Any, rows: Int[Tensor, " r"] | None) -> Any:
+    """The states of all steps at some rows."""
+    return states if rows is None else chosen_rows(states, rows)
+
+
+def by_step(values: Shaped[Tensor, "n l *k"], rows: Int[Tensor, " r"] | None) -> Shaped[Tensor, "r *k"]:
+    """Values of steps as rows, counted step by step."""
+    flat = values.transpose(0, 1).flatten(0, 1)
+    return flat if rows is None else flat[rows]
 
 
 def forward_actions(environment: Any, parent: Any, back: Int[Tensor, " r"], child: Any) -> Int[Tensor, " r"]:

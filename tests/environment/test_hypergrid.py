@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -23,13 +25,25 @@ def policy(environment: HyperGrid, *, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "environment", [HyperGrid(), HyperGrid(1, 2), HyperGrid(4, 20), HyperGrid(3, 4, False), HyperGrid(2, 2)]
+    "environment",
+    [
+        HyperGrid(),
+        HyperGrid(1, 2),
+        HyperGrid(4, 20),
+        HyperGrid(3, 4, False),
+        HyperGrid(2, 2),
+        HyperGrid(2, 4, False, length=5),
+        HyperGrid(4, 20, False, length=38),
+    ],
 )
 def test_the_contract_holds(environment: HyperGrid) -> None:
     check_environment(environment)
 
 
-@pytest.mark.parametrize("environment", [HyperGrid(2, 5), HyperGrid(3, 3), HyperGrid(2, 4, False), HyperGrid(3, 2)])
+@pytest.mark.parametrize(
+    "environment",
+    [HyperGrid(2, 5), HyperGrid(3, 3), HyperGrid(2, 4, False), HyperGrid(3, 2), HyperGrid(2, 4, False, length=5)],
+)
 def test_backward_probabilities_of_all_paths_into_each_terminal_sum_to_one(environment: HyperGrid) -> None:
     totals = backward_totals(environment)
     assert set(totals) == {point.key for point in environment.decode(environment.terminals())}
@@ -45,7 +59,9 @@ def test_terminals_have_at_most_one_coordinate_at_the_edge(dimension: int, side:
     assert len(environment.states().position) == (side - 1) ** dimension
 
 
-@pytest.mark.parametrize("environment", [HyperGrid(2, 5), HyperGrid(3, 3), HyperGrid(2, 4, False)])
+@pytest.mark.parametrize(
+    "environment", [HyperGrid(2, 5), HyperGrid(3, 3), HyperGrid(2, 4, False), HyperGrid(2, 4, False, length=5)]
+)
 def test_the_exact_distribution_is_the_sum_over_all_paths(environment: HyperGrid) -> None:
     table, states, terminals = policy(environment, seed=0), environment.states(), environment.terminals()
     row = {tuple(place): index for index, place in enumerate(states.position.tolist())}
@@ -118,3 +134,18 @@ def test_bad_sizes_and_tables_are_refused() -> None:
         HyperGrid(2, 1)
     with pytest.raises(ShapeError, match="961 states"):
         HyperGrid().terminal_distribution(torch.zeros(1024, 3))
+
+
+@pytest.mark.parametrize("length", [1, 4, 7])
+def test_walks_of_one_length_end_there_and_nowhere_else(length: int) -> None:
+    environment = HyperGrid(2, 4, False, length)
+    found = rollout(environment, UniformActor(environment), 64, generator=torch.Generator().manual_seed(0))
+    assert bool(found.is_step.all()) and found.actions.shape == (64, length, 1)
+    assert found.final.position.sum(-1).tolist() == [length - 1] * 64 and bool(found.final.is_stopped.all())
+    assert HyperGrid.read(Path(), environment.describe()["init_args"]).length == length
+
+
+@pytest.mark.parametrize("length, edge_ends", [(0, False), (8, False), (3, True)])
+def test_a_length_no_walk_can_have_is_refused(length: int, edge_ends: bool) -> None:
+    with pytest.raises(ConfigError, match="expected a length between 1 and"):
+        HyperGrid(2, 4, edge_ends, length)
