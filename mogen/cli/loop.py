@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -318,6 +319,7 @@ def prepare(config: Mapping[str, Any], out: Path, kept: Mapping[str, Any]) -> No
             run.folder.save()
             return
         candidates, _, rows = run.builder.told(is_mean_first=False)
+        run.note_noise(run.builder.initial)
         run.store(candidates, [*rows, *run.computed(candidates)])
 
 
@@ -371,6 +373,35 @@ class WaitingRun:
         made.strategy = strategy
         return made
 
+    def note_noise(self, found: Any, first: Mapping[tuple[str, str], int] | None = None) -> None:
+        """Keeps the known standard deviations of measurements, by candidate, objective and replicate."""
+        from mogen.objective import Status
+
+        levels, used = self.state.setdefault("noise", {}), dict(first or {})
+        for row, candidate in enumerate(found.candidates):
+            for i, item in enumerate(self.objectives.objectives):
+                if int(found.evaluation.status[row, i]) != Status.MEASURED:
+                    continue
+                slot = (candidate.key, item.identity)
+                number = used.get(slot, 0)
+                used[slot] = number + 1
+                level = math.nan if found.evaluation.noise is None else float(found.evaluation.noise[row, i])
+                if level == level:
+                    levels["\t".join((*slot, str(number)))] = level
+
+    def _noise(self, keys: list[str], number: int) -> Any:
+        """The known standard deviations of one replicate; None where none is known."""
+        import torch
+
+        levels = self.state.get("noise")
+        if not levels:
+            return None
+        rows = [
+            [levels.get(f"{key}\t{item.identity}\t{number}", math.nan) for item in self.objectives.objectives]
+            for key in keys
+        ]
+        return torch.tensor(rows, dtype=torch.float64)
+
     def _replicates(self, keys: list[str], candidates: list[Any]) -> Iterator[Any]:
         """What the ledger knows, replicate by replicate."""
         import torch
@@ -387,7 +418,7 @@ class WaitingRun:
                 return
             raw = torch.tensor([[c.get(key, absent)[0] for c in columns] for key in keys], dtype=torch.float64)
             status = torch.tensor([[int(c.get(key, absent)[1]) for c in columns] for key in keys])
-            yield self.objectives.evaluation(raw, passed, status)
+            yield replace(self.objectives.evaluation(raw, passed, status), noise=self._noise(keys, number))
             number += 1
 
     def computed(self, candidates: list[Any]) -> list[Any]:

@@ -16,7 +16,8 @@ def tell(run: str, results: str, *, again: bool = False) -> None:
     """Tell a run what was measured, from a CSV, SDF or Parquet file; in any order, in parts, batches mixed.
 
     Empty cells are missing and may be told later; `failed` in a cell or in the column `status` marks a failure; a
-    candidate told again is a replicate. A file with a wrong row changes nothing; wrong rows are named by line.
+    candidate told again is a replicate; columns NAME_sd hold known standard deviations of NAME. A file with a wrong
+    row changes nothing; wrong rows are named by line.
 
     Args:
         run: the folder of a run with a loop whose values come from people
@@ -84,6 +85,7 @@ def rows_of(opened: Any, found: Any, digest: str, begun: Mapping[str, int]) -> l
             used[slot] += 1
     if not rows:
         raise DataError("expected at least one value or failure to be told, got only empty cells")
+    opened.note_noise(found, {tuple(name.split("\t")): number for name, number in first.items()})
     opened.state["telling"] = {"sha256": digest, "first": first}
     opened.folder.save()
     return rows

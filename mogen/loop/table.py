@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -17,6 +17,8 @@ from mogen.objective import Evaluation, ObjectiveSet, Status
 
 FAILED = ("failed", "fail", "error", "invalid")
 """what stands in a cell where a measurement was tried and failed"""
+NOISE = "_sd"
+"""what stands after an objective's name in the column of its standard deviations"""
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-")
 """what stands in a cell where nothing was measured"""
 
@@ -47,7 +49,8 @@ def read_measurements(
 
     `columns` says which column holds the candidate (key `candidate`) and each objective, where they are called
     otherwise; `units` says which unit a column is in, which must be the objective's. An objective without a column is
-    missing. A column `status` that says failed makes every empty value of its row a failure.
+    missing. A column `status` that says failed makes every empty value of its row a failure. A column of an objective's
+    name and `_sd` holds the standard deviations of its measurements, where they are known.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,7 +60,7 @@ def read_measurements(
     names = _names(objectives, given, dict(columns or {}), path)
     _check_units(objectives, dict(units or {}), path)
     wrong: list[str] = []
-    candidates, kept, cells = [], [], []
+    candidates, kept, cells, noises = [], [], [], []
     for line, row in zip(lines, rows, strict=True):
         text = str(row.get(names["candidate"]) or "").strip()
         candidate = standard(text, kind)
@@ -67,30 +70,35 @@ def read_measurements(
         has_failed = str(row.get("status") or "").strip().lower() in FAILED
         try:
             values = [_cell(row.get(names[item.name]), item.name, has_failed) for item in objectives.objectives]
+            noise = [_noise(row.get(names[item.name + NOISE]), item.name) for item in objectives.objectives]
         except ValueError as error:
             wrong.append(f"line {line}: {error}")
             continue
         candidates.append(candidate)
         kept.append(line)
         cells.append(values)
+        noises.append(noise)
     if wrong:
         more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise DataError(f"expected candidates and numbers in {path}, got {'; '.join(wrong[:8])}{more}")
     m = objectives.m
     raw = torch.tensor([[value for value, _ in row] for row in cells], dtype=torch.float64).reshape(-1, m)
     status = torch.tensor([[int(state) for _, state in row] for row in cells], dtype=torch.long).reshape(-1, m)
-    return Measurements(candidates, objectives.evaluation(raw, None, status), kept)
+    found = objectives.evaluation(raw, None, status)
+    levels = torch.tensor(noises, dtype=torch.float64).reshape(-1, m)
+    return Measurements(candidates, replace(found, noise=levels) if levels.isfinite().any() else found, kept)
 
 
 def _names(objectives: ObjectiveSet[Any], given: Sequence[str], mapped: dict[str, str], path: Path) -> dict[str, str]:
     """Which column holds what."""
-    known = ["candidate", *objectives.names]
+    levels = [name + NOISE for name in objectives.names]
+    known = ["candidate", *objectives.names, *levels]
     for key, column in mapped.items():
         if key not in known:
             raise DataError(f"expected columns for {', '.join(known)}, got one for {key!r}")
         if column not in given:
             raise DataError(f"expected a column {column!r} for {key} in {path}, got {', '.join(given) or 'none'}")
-    names = {name: mapped.get(name, name) for name in objectives.names}
+    names = {name: mapped.get(name, name) for name in (*objectives.names, *levels)}
     names["candidate"] = mapped.get("candidate") or next((c for c in given if c.strip().lower() in COLUMNS), "")
     if not names["candidate"]:
         raise DataError(f"expected a column {' or '.join(COLUMNS)} in {path}, got {', '.join(given) or 'none'}")
@@ -124,6 +132,14 @@ def _cell(cell: Any, name: str, has_failed: bool) -> tuple[float, Status]:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is no finite number for {name}")
     return value, Status.MEASURED
+
+
+def _noise(cell: Any, name: str) -> float:
+    """A standard deviation, NaN where none is given; raises `ValueError` for anything else."""
+    value, state = _cell(cell, f"{name}{NOISE}", False)
+    if state == Status.MEASURED and value < 0:
+        raise ValueError(f"{cell!r} is no standard deviation of {name}")
+    return value
 
 
 def _rows(path: Path) -> tuple[list[int], list[dict[str, Any]]]:

@@ -122,6 +122,51 @@ def test_ask_and_tell_in_any_order_and_in_parts(told, tmp_path, capsys):
     assert "15 candidates known, 3 pending" in capsys.readouterr().out
 
 
+def test_standard_deviations_that_are_told_are_the_noise_of_their_measurements(told, tmp_path):
+    """Two replicates of noises .3 and .4 have a mean of noise .25; one without any has the pooled spread or none."""
+    from mogen.cli.loop import waiting
+    from mogen.cli.run_command import config_of, of_seed
+
+    header = "candidate,a,c,a_sd\n"
+    (tmp_path / "one.csv").write_text(header + "ACGACG,1,2,0.3\nGGGGGG,0,0,\n")
+    (tmp_path / "two.csv").write_text(header + "ACGACG,2,2,0.4\n")
+    (tmp_path / "bad.csv").write_text(header + "ACGACG,2,2,-1\n")
+    assert main(["tell", str(told), str(tmp_path / "bad.csv")]) == 2
+    for name in ("one", "two"):
+        assert main(["tell", str(told), str(tmp_path / f"{name}.csv")]) == 0
+    config = config_of(told)
+    with waiting(told, of_seed(config, config["seed"])) as opened:
+        loop = opened.loop()
+        found = loop.evaluation()
+        row = list(loop.entries).index("ACGACG")
+    assert found.raw[row].tolist() == [1.5, 2.0]
+    assert float(found.noise[row, 0]) == pytest.approx((0.3**2 + 0.4**2) ** 0.5 / 2)
+    assert float(found.noise[row, 1]) == 0.0
+
+
+def test_prices_leave_dashes_where_nothing_needs_to_be_measured(told, tmp_path, capsys):
+    """The cheap objective is asked for first; then a quarter of a batch is for the dear one."""
+    config = yaml.safe_load((told / "config.yaml").read_text())
+    config["loop"]["prices"] = {"a": 1.0, "c": 9.0}
+    (told / "config.yaml").write_text(yaml.safe_dump(config))
+    batches = []
+    for number in range(2):
+        out = tmp_path / f"batch{number}.csv"
+        assert main(["ask", str(told), "-q", "4", "--out", str(out)]) == 0
+        table = pd.read_csv(out, dtype=str, keep_default_na=False)
+        batches.append(table)
+        filled = table.copy()
+        for name in ("a", "c"):
+            counts = table["candidate"].str.count(name.upper()).astype(str)
+            filled[name] = counts.where(table[name] == "", table[name])
+        filled.to_csv(tmp_path / f"back{number}.csv", index=False)
+        assert main(["tell", str(told), str(tmp_path / f"back{number}.csv")]) == 0
+        assert ", 0 pending" in capsys.readouterr().out
+    assert batches[0][["a", "c"]].values.tolist() == [["", "-"]] * 4
+    assert batches[1][["a", "c"]].values.tolist() == [["-", ""]] + [["", "-"]] * 3
+    assert batches[1]["candidate"][0] in set(batches[0]["candidate"])
+
+
 def test_a_wrong_row_is_named_and_nothing_is_learned(told, tmp_path, capsys):
     before = (told / "state.json").read_text()
     (tmp_path / "bad.csv").write_text("candidate,a,c,status\nACGACG,1,2,\n\nGGGGGG,much,2,\n,1,1,\n")
