@@ -177,7 +177,7 @@ class Job:
         if self.method == "graph_ga":
             search: GraphGA = GraphGA(base.environment, population=max(10, min(100, options.budget // 8)))
             return search
-        return gflownet(options.fragments) if self.method == "gflownet" else base
+        return gflownet(options.fragments, 2 * options.budget) if self.method == "gflownet" else base
 
     def scalarization(self) -> Scalarization:
         """What makes one number of many."""
@@ -245,14 +245,14 @@ class Job:
         return utility[worth.argmax(1)]
 
 
-def gflownet(fragments: int) -> GFlowNetSampler[Molecule]:
+def gflownet(fragments: int, steps: int) -> GFlowNetSampler[Molecule]:
     """The fragment GFlowNet with the settings of the demo for few measurements."""
     return GFlowNetSampler(
         environment=FragmentEnvironment(max_fragments=fragments, min_fragments=1),
         beta=ConstantBeta(96.0),
         batch=32,
         updates=8,
-        steps=100_000,
+        steps=steps,
         replay=Replay(warmup=100, share=2.0, sharpness=16.0, rebuilt=0.5, rebuilt_sharpness=64.0),
         learning_rate=4e-3,
         partition_rate=0.02,

@@ -23,7 +23,7 @@ import torch
 from mogen.dataset.molecules import split
 from mogen.domain.graph import MolecularGraphs, correct_valence, is_valid, molecules
 from mogen.errors import MogenError
-from mogen.metric.generation import fcd, nspdk_mmd, shares
+from mogen.metric.generation import Interval, fcd, fcd_interval, nspdk_interval, nspdk_mmd, share_interval, shares
 from samplers.diffusion import (
     S4,
     DPMSolverPlusPlus,
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-fcd", action="store_true", help="without FCD, which says little below 1,000 molecules")
+    parser.add_argument("--resamples", type=int, default=50, help="of the bootstrap behind the intervals")
     parser.add_argument("--smiles", default=None, help="a file for the corrected molecules, one a line")
     parser.add_argument("--json", default=None)
     options = parser.parse_args(argv)
@@ -121,6 +122,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     whole = [text for text in smiles if text is not None]
     draw = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(options.seed))[: len(whole)]
     floor = [data.train[row] for row in draw.tolist()]
+    nspdk = nspdk_interval(whole, data.test, resamples=options.resamples, seed=options.seed)
+    apart = None if options.no_fcd else chemnet(whole, data.test, options)
     return {
         "model": str(options.model),
         "data": options.data,
@@ -130,12 +133,15 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "n": options.n,
         "seed": options.seed,
         "valid": valid / options.n,
+        "valid_interval": ends(share_interval(valid / options.n, options.n)),
         "valid_corrected": found.valid,
         "unique": found.unique,
         "novel": found.novel,
-        "nspdk": nspdk_mmd(whole, data.test),
+        "nspdk": nspdk.value,
+        "nspdk_interval": ends(nspdk),
         "nspdk_floor": nspdk_mmd(floor, data.test),
-        "fcd": None if options.no_fcd else fcd(whole, data.test),
+        "fcd": None if apart is None else apart.value,
+        "fcd_interval": None if apart is None else ends(apart),
         "fcd_floor": None if options.no_fcd else fcd(floor, data.test),
         "seconds": seconds,
         "processor_seconds": cpu,
@@ -144,6 +150,19 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "evaluations_per_molecule": options.steps * solver.evaluations,
         "published": PUBLISHED.get(options.data),
     }
+
+
+def chemnet(smiles: list[str], test: list[str], options: argparse.Namespace) -> Interval:
+    """FCD, with an interval where resamples are wanted."""
+    if not options.resamples:
+        value = fcd(smiles, test)
+        return Interval(value, value, value)
+    return fcd_interval(smiles, test, resamples=min(options.resamples, 50), seed=options.seed)
+
+
+def ends(item: Interval) -> list[float]:
+    """The ends of an interval."""
+    return [item.low, item.high]
 
 
 if __name__ == "__main__":

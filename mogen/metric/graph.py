@@ -28,11 +28,12 @@ SPECTRAL_BINS = 200
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """An MMD^2 with the 95 % interval of its bootstrap over both sets."""
+    """An MMD^2 with the 95 % interval of its bootstrap over both sets, and the values of the bootstrap."""
 
     value: float
     low: float
     high: float
+    draws: tuple[float, ...] = ()
 
 
 def graph_mmd(
@@ -71,7 +72,7 @@ def discrepancy(whole: Float[Tensor, "n n"], first: int, *, resamples: int = 0, 
         weight = torch.cat([a, -b])
         found.append(float(weight @ whole @ weight))
     low, high = np.quantile(found, [0.025, 0.975])
-    return Discrepancy(value, float(low), float(high))
+    return Discrepancy(value, float(low), float(high), tuple(found))
 
 
 def mmd(whole: Float[Tensor, "n n"], first: int) -> float:

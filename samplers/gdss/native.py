@@ -13,7 +13,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache as remembered
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +43,8 @@ FLAGS = (
 )
 LANES = 16
 """numbers in a row are padded to a multiple of so many"""
+is_off = False
+"""whether machine code is left alone for now"""
 
 
 @remembered
@@ -66,8 +70,21 @@ def library() -> ctypes.CDLL | None:
 
 def suits(*tensors: Tensor) -> bool:
     """Whether these can be computed outside PyTorch: single precision on the processor, and no gradients wanted."""
+    if is_off or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
     is_plain = all(item.device.type == "cpu" and item.dtype == torch.float32 for item in tensors)
-    return is_plain and not torch.is_grad_enabled() and not torch.compiler.is_compiling() and library() is not None
+    return is_plain and library() is not None
+
+
+@contextmanager
+def pytorch_only() -> Iterator[None]:
+    """Where machine code is not used, so that PyTorch sees (and counts) every operation."""
+    global is_off
+    before, is_off = is_off, True
+    try:
+        yield
+    finally:
+        is_off = before
 
 
 @final

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from samplers.diffusion import VE, EulerMaruyama, PredictorCorrector
+from samplers.diffusion import VE, VP, DPMSolverPlusPlus, EulerMaruyama, PredictorCorrector
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.sampler import GDSSSampler
-from samplers.gdss.training import Published
+from samplers.gdss.training import Published, Transformer
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
 
@@ -22,6 +23,7 @@ def driver(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look for their own module
     spec.loader.exec_module(module)
     return module
 
@@ -45,6 +47,8 @@ def test_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["n"] == 9 and 0 <= found["valid"] <= found["valid_corrected"] <= 1
     assert found["network_evaluations"] == 9 * 3 * 2
     assert found["nspdk"] >= 0 and found["fcd"] is None
+    assert found["nspdk_interval"][0] <= found["nspdk"] <= found["nspdk_interval"][1]
+    assert found["valid_interval"][0] <= found["valid"] <= found["valid_interval"][1]
 
 
 def test_graphs(tmp_path: Path) -> None:
@@ -58,6 +62,42 @@ def test_graphs(tmp_path: Path) -> None:
     assert found["average"] == pytest.approx(sum(parts) / 3)
     assert found["floor"]["degree"] < found["degree"]
     assert found["degree_interval"][0] <= found["degree_interval"][1]
+    assert found["above_floor_interval"][0] < found["above_floor"] and found["vun"] is None
+
+
+def test_graphs_of_a_recipe_have_their_validity(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    options = ["--model", model(tmp_path, ()), "--data", "planar", "-n", "4", "--resamples", "0", "--json", str(out)]
+    assert driver("gdss_graphs").main(options) == 0
+    found = json.loads(out.read_text())
+    assert found["vun_floor"]["valid"] == 1.0 and found["vun_floor"]["novel"] == 0.0
+    assert found["vun"]["n"] == 4 and found["above_floor_interval"] is None
+
+
+def test_guidance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    kind = GraphKind(("C", "N", "O"), 3, 5, (0, 0, 0, 1, 1, 1), "classes")
+    shape = Transformer(width=8, edge_width=4, depth=1, heads=2, walks=1)
+    GDSSSampler.of(GraphModel(shape.build(kind), kind, VP(), VP(), "data"), DPMSolverPlusPlus(), 4).save(
+        tmp_path / "model"
+    )
+    out = tmp_path / "out.json"
+    options = ["--model", str(tmp_path / "model"), "--budget", "40", "--labels", "16", "--updates", "4", "--more", "2"]
+    methods = ("unguided", "best_of_n", "graph_ga", "predictor", "particles")
+    options += ["--partitions", "1", "--seeds", "2", "--methods", ",".join(methods), "--json", str(out)]
+    assert driver("gdss_guidance").main(options) == 0
+    rows = {row["method"]: row for row in json.loads(out.read_text())["rows"]}
+    assert tuple(rows) == methods
+    for row in rows.values():
+        assert row["asked"] <= 40 and row["curve"][-1]["hypervolume"] == pytest.approx(row["hypervolume"])
+        assert 0 <= row["worth"] <= 1 and row["gd_plus"] >= 0 and row["igd_plus"] >= 0
+    assert rows["best_of_n"]["worth"] >= rows["unguided"]["worth"]
+    assert rows["best_of_n"]["gain"]["mean"] == 0 and "gain" not in rows["unguided"]
+    assert rows["predictor"]["training_evaluations"] > 0 and rows["particles"]["training_evaluations"] == 0
+    low, high = (rows["graph_ga"]["gain"][end] for end in ("low", "high"))
+    assert low < rows["graph_ga"]["gain"]["mean"] < high
+    assert driver("gdss_guidance").main(["--model", str(tmp_path / "model"), "--methods", "magic"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("gdss_guidance: error: expected methods among")
 
 
 def test_speed(tmp_path: Path) -> None:

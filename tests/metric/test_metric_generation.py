@@ -12,7 +12,17 @@ from rdkit import Chem
 
 from mogen.errors import DataError
 from mogen.metric import generation
-from mogen.metric.generation import BUCKETS, frechet, mean_features, nspdk_features, nspdk_mmd, shares
+from mogen.metric.generation import (
+    BUCKETS,
+    around,
+    frechet,
+    mean_features,
+    nspdk_features,
+    nspdk_interval,
+    nspdk_mmd,
+    share_interval,
+    shares,
+)
 
 SMILES = ["CCO", "c1ccccc1O", "CC(=O)N", "C1CC1C#N", "O", "OC(F)(F)C1CC2CC1N2", "CCCCCCCCC", "C.CCO"]
 MASK = 2**64 - 1
@@ -125,3 +135,20 @@ def test_bad_input_is_one_sentence() -> None:
         generation.fcd(["C"], ["C"])
     with pytest.raises(DataError, match="not one"):
         mean_features(["not one"])
+
+
+def test_intervals_lie_around_their_figures_and_shrink_with_more_molecules() -> None:
+    found = nspdk_interval(SMILES, SMILES[:3], resamples=60)
+    assert found.value == pytest.approx(nspdk_mmd(SMILES, SMILES[:3]))
+    assert found.low < found.value < found.high
+    more = nspdk_interval(SMILES * 16, SMILES[:3], resamples=60)
+    assert more.value == pytest.approx(found.value)
+    assert 2.5 < (found.high - found.low) / (more.high - more.low) < 6.5  # the square root of 16
+    nothing = around(0.5, [])
+    assert nothing.low == nothing.value == nothing.high == 0.5
+
+
+def test_the_interval_of_a_share_is_that_of_wilson() -> None:
+    found = share_interval(0.9, 10)
+    assert (found.low, found.high) == pytest.approx((0.5958, 0.9821), abs=1e-3)
+    assert share_interval(1.0, 5).high == pytest.approx(1.0)
