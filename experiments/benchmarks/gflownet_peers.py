@@ -6,7 +6,7 @@ update; gflownet_peer_worker.py says how each library is called. A peer is optio
 own (python -m venv; pip install torchgfn==2.4.1, or gfnx==0.0.1):
 
     python experiments/benchmarks/gflownet_peers.py --torchgfn-python A/bin/python --gfnx-python B/bin/python
-        --json peers.json [--rounds 15] [--seconds 0.2] [--threads 2] [--compile-peers] [--reduced]
+        --json peers.json [--batches 16 256] [--rounds 15] [--seconds 0.2] [--threads 2] [--compile-peers] [--reduced]
 
 Every library takes its fastest mode, found before the clock runs, and all have the same memory allocator settings. A
 ratio is the median over rounds of our rate over the peer's in the same round; `spread` has the smallest and largest.
@@ -242,7 +242,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything of one run."""
     pythons = {name: getattr(arguments, f"{name}_python") for name in PEERS if getattr(arguments, f"{name}_python")}
     torch.set_num_threads(arguments.threads)
-    batches = BATCHES[:1] if arguments.reduced else BATCHES
+    batches = BATCHES[:1] if arguments.reduced else arguments.batches
     found = {batch: paired(batch, pythons, arguments) for batch in batches}
     blas, best = product_rates(*((256, 3) if arguments.reduced else ()))
     best = max(blas, best)
@@ -269,6 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=None, help="where the figures go")
     parser.add_argument("--rounds", type=int, default=15, help="turns of everyone")
     parser.add_argument("--seconds", type=float, default=0.2, help="of one turn")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="trajectories a step")
     parser.add_argument("--threads", type=int, default=2, help="cores of everyone")
     parser.add_argument("--compile-peers", action="store_true", help="torchgfn tries torch.compile as well")
     parser.add_argument("--reduced", action="store_true", help="batch 16 and the ratios only: a check that it runs")

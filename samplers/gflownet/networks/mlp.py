@@ -124,7 +124,7 @@ class MLPPolicy(StatePolicy):
     ) -> PathScores:
         if trajectories.remembered is None or wants or self.scale is not None:
             return super().path(trajectories, condition, wants)
-        return PathScores(trajectories.remembered.log_probs(self, self.tell(condition)))
+        return PathScores(trajectories.remembered.log_probs(self, condition))
 
     def choose(
         self, trunk: tuple[Tensor, ...], state: Any, chosen: Int[Tensor, "r i"], told: tuple[Tensor, ...]

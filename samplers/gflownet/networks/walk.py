@@ -454,29 +454,39 @@ class Walked:
     """of all layers; steps beyond the longest walk are cut off, so that layers need not lie side by side"""
     logits: Float[Tensor, "l n a"]
     log_forward: Float[Tensor, "l n"]
+    scale: Float[Tensor, "n w"]
+    shift: Float[Tensor, "n w"]
 
-    def log_probs(self, policy: MLPPolicy, told: tuple[Tensor, ...]) -> Float[Tensor, "n l"]:
+    def log_probs(self, policy: MLPPolicy, condition: Float[Tensor, "n d"]) -> Float[Tensor, "n l"]:
         """Log-probabilities of the steps, with their gradient; for the very weights and conditions of the rollout."""
+        gate = policy.gate
         parameters = [part for layer in policy.layers() for part in (layer.weight, layer.bias)]
-        return _Recalled.apply(self, *told, *parameters).T
+        return _Recalled.apply(self, condition, policy.condition.weight, gate.weight, gate.bias, *parameters).T
 
 
 class _Recalled(torch.autograd.Function):
-    """Log-probabilities of steps that are known already, with their gradient."""
+    """Log-probabilities of steps that are known already, with their gradient (also that of `MLPPolicy.tell`)."""
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, walked: Walked, told: Tensor, scale: Tensor, shift: Tensor, *parameters: Tensor
+        ctx: Any,
+        walked: Walked,
+        condition: Float[Tensor, "n d"],
+        to_first: Float[Tensor, "w d"],
+        gate: Float[Tensor, "v d"],
+        offset: Float[Tensor, " v"],
+        *parameters: Tensor,
     ) -> Float[Tensor, "l n"]:
         ctx.walked = walked
-        ctx.save_for_backward(scale, shift, *parameters[::2])
+        ctx.save_for_backward(condition, *parameters[::2])
         return walked.log_forward.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upward: Float[Tensor, "l n"]) -> Any:  # type: ignore[override]
         walked: Walked = ctx.walked
-        scale, shift, _first, *inner, head = ctx.saved_tensors
+        condition, _first, *inner, head = ctx.saved_tensors
+        scale, shift = walked.scale, walked.shift
         (steps, n, dimension), (n, width), grid = walked.position.shape, scale.shape, walked.grid
         places, depth, actions = dimension * grid.side, 1 + len(inner), len(head)
         sizes = (places * width, len(inner) * width**2, len(inner) * width, actions * width, actions)
@@ -488,9 +498,9 @@ class _Recalled(torch.autograd.Function):
         inputs = {
             "position": walked.position,
             "hidden": walked.hidden,
-            "scale": scale.contiguous(),
-            "shift": shift.contiguous(),
-            "head": head.contiguous(),
+            "scale": scale,
+            "shift": shift,
+            "head": head,
             "weight": _together([_panels(weight.T) for weight in inner]),
             "logits": walked.logits,
             "allowed": walked.allowed,
@@ -510,11 +520,13 @@ class _Recalled(torch.autograd.Function):
         }
         library().gradient_all(ctypes.byref(_Gradient(**whole, **_pointers(inputs | outputs))))
         first, weights, biases, to_head, to_offset = outputs["shared"].split(sizes)
-        layers: list[Tensor] = [first.view(places, width).T, outputs["to_told"].sum(0)]
+        to_told, to_gate = outputs["to_told"], torch.cat([outputs["to_scale"], outputs["to_shift"]], 1)
+        layers: list[Tensor] = [to_told.T @ condition, to_gate.T @ condition, to_gate.sum(0)]
+        layers += [first.view(places, width).T, to_told.sum(0)]
         for weight, bias in zip(weights.view(-1, width, width), biases.view(-1, width), strict=True):
             layers += [weight, bias]
         layers += [to_head.view(actions, width), to_offset]
-        return None, outputs["to_told"], outputs["to_scale"], outputs["to_shift"], *layers
+        return None, None, *layers
 
 
 def _pointers(tensors: Mapping[str, Tensor | None]) -> dict[str, int | None]:
@@ -562,14 +574,14 @@ class GridWalk:
         first, *inner, head = policy.layers()
         n, steps, width, actions = len(condition), grid.max_steps, first.out_features, grid.sizes[0]
         noise, explores = zip(*drawn(n, grid.sizes, steps, epsilon=epsilon, generator=generator), strict=True)
-        told, scale, shift = policy.tell(condition)
+        told, scale, shift = (part.contiguous() for part in policy.tell(condition))
         inputs = {
             "first": first.weight.T.contiguous(),
             "told": told + first.bias,
             "weight": _together([_panels(layer.weight) for layer in inner]),
             "bias": _together([layer.bias for layer in inner]),
-            "scale": scale.contiguous(),
-            "shift": shift.contiguous(),
+            "scale": scale,
+            "shift": shift,
             "head": head.weight,
             "offset": head.bias,
             "factor": None if policy.scale is None else policy.scale(condition),
@@ -602,6 +614,7 @@ class GridWalk:
         longest = library().walk_all(ctypes.byref(_Walk(**whole, **_pointers(inputs | made))))
         part = {name: value[:longest] for name, value in made.items()}
         kept = {name: part[name] for name in ("position", "action", "allowed", "logits", "log_forward")}
+        kept |= {"scale": scale, "shift": shift}
         places = HyperGridState(made["position"][: longest + 1], made["stopped"][: longest + 1])
         return Trajectories(
             actions=part["action"].T[..., None],
