@@ -1,12 +1,17 @@
 """Conformations of every input by a model, beside torsion noise, an elastic network and the input itself.
 
-    python experiments/benchmarks/str2str_conformations.py --inputs FOLDER --model runs/str2str/model --json rows.json \
-        [--starts 0.25 0.4 0.55 0.7] [-n 20] [--seed 0]
+    python experiments/benchmarks/str2str_conformations.py --model runs/str2str/model [--inputs FOLDER] \
+        [--pairs protein_backbones] [--adk] [--starts 0.1 0.25 0.4] [-n 20] [--seed 0] [--json rows.json]
 
 One row per protein, noise time and method. Torsion noise and the elastic network have the model's mean RMSD from the
 input. At the end, per noise time, Wilcoxon's signed-rank test over inputs of Val-CA against torsion noise. Pair
 distances are compared with MD histograms where MOGEN_DATA has them (chignolin, trp-cage, BBA), and the first two TICA
-components with the MD density (chignolin, trp-cage; counts of 20 samples in 101 x 101 bins say little).
+components with the MD density (chignolin, trp-cage; counts of 20 samples in 101 x 101 bins say little). Peptide bonds
+are counted raw and after the relaxation of mogen.domain.relaxation, which moves no CA by 0.3 Å or more.
+
+With --pairs also one pair of conformations of every cluster held out of training: TM_ens and the smallest RMSD to the
+other state, from as many structures of every method; Wilcoxon over clusters. With --adk the same for adenylate kinase,
+and the mean distance of the transition's frames to the nearest sample (MAT-R).
 """
 
 from __future__ import annotations
@@ -20,14 +25,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.stats import wilcoxon
+from str2str_steering import held_out_pairs
+from torch import Tensor
 
 from mogen.dataset.store import find
-from mogen.domain.backbone import Backbone, dihedral, read_backbone
-from mogen.domain.conformation import pair_distances, radius_of_gyration, rmsd
+from mogen.domain.backbone import Backbone, Residues, dihedral, read_backbone
+from mogen.domain.conformation import pair_distances, radius_of_gyration, rmsd, tm_score
+from mogen.domain.relaxation import relaxed
 from mogen.errors import DataError
-from mogen.metric.ensemble import Tica, backbone_validity, js_of_density_2d, js_of_histograms, mean_pairwise_rmsd
+from mogen.metric.ensemble import (
+    Tica,
+    backbone_validity,
+    ensemble_tm,
+    js_of_density_2d,
+    js_of_histograms,
+    matching,
+    mean_pairwise_rmsd,
+    peptide_bonds,
+)
 from samplers.str2str import Str2StrSampler
+from samplers.str2str.data import read_chains
 from samplers.str2str.displacement import elastic_network, torsion_noise
 
 REFERENCES = {"CLN025": "CHIGNOLIN_testset", "2JOF": "TRP_CAGE_testset", "1FME": "BBA_testset"}
@@ -93,43 +112,145 @@ def histograms(name: str, residues: int) -> tuple[list[torch.Tensor], float] | N
     return [torch.from_numpy(piece.astype(np.float64)) for piece in pieces], 0.1
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--starts", type=float, nargs="+", default=[0.1, 0.25, 0.4])
-    parser.add_argument("-n", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    sampler, rows = Str2StrSampler.load(arguments.model), []
+def after_relaxation(atoms: Float[Tensor, "k r 4 3"], backbone: Backbone) -> dict[str, Any]:
+    """Broken peptide bonds after the relaxation, and how far it moved a CA at most."""
+    before = [backbone.moved(item) for item in atoms]
+    after = relaxed(before)
+    bonded = torch.tensor(backbone.is_bonded, dtype=torch.bool)
+    peptide = peptide_bonds(torch.stack([item.coordinates for item in after]))[:, bonded]
+    moved = max(float((a.ca - b.ca).norm(dim=-1).max()) for a, b in zip(before, after, strict=True))
+    share = float((peptide > 1.4).double().mean()) if peptide.numel() else 0.0
+    return {"relaxed_peptide_above_1_4": share, "relaxed_largest_move": moved}
+
+
+def drawn(
+    sampler: Str2StrSampler, backbone: Backbone, start: float, arguments: argparse.Namespace
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Conformations of the model and, at its mean RMSD, of torsion noise and the elastic network; the model's cost."""
+    generator = torch.Generator().manual_seed(arguments.seed)
+    sampler.protocol = replace(
+        sampler.protocol,
+        starts=(start,),
+        steps=arguments.steps,
+        method=arguments.method,
+        schedule=arguments.schedule,
+        noise_scale=arguments.noise_scale,
+    )
+    began = time.time()
+    found, _ = sampler.conformations(backbone, arguments.n, generator=generator)
+    cost = {"evaluations": sampler.evaluations, "seconds": round(time.time() - began, 2)}
+    made = {"model": torch.stack([item.coordinates for item in found])}
+    wanted = float(rmsd(made["model"][:, :, 1], backbone.ca).mean())
+    made["torsion_noise"], _ = torsion_noise(backbone, arguments.n, wanted, generator=generator)
+    made["elastic_network"], _ = elastic_network(backbone, arguments.n, wanted, generator=generator)
+    return made, cost
+
+
+def input_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of every input, noise time and method."""
+    rows: list[dict[str, Any]] = []
     paths = sorted(arguments.inputs.glob("*.pdb")) if arguments.inputs.is_dir() else [arguments.inputs]
     for path in paths:
         backbone = read_backbone(path)
         static = backbone.coordinates[None].expand(2, -1, -1, -1)
         rows.append({"input": path.stem, "method": "input", "start": None, **measured(static, backbone, path.stem)})
         for start in arguments.starts:
-            generator = torch.Generator().manual_seed(arguments.seed)
-            sampler.protocol = replace(sampler.protocol, starts=(start,), steps=arguments.steps, method="heun")
-            began = time.time()
-            drawn, _ = sampler.conformations(backbone, arguments.n, generator=generator)
-            seconds = time.time() - began
-            made = {"model": torch.stack([item.coordinates for item in drawn])}
-            wanted = float(rmsd(made["model"][:, :, 1], backbone.ca).mean())
-            made["torsion_noise"], _ = torsion_noise(backbone, arguments.n, wanted, generator=generator)
-            made["elastic_network"], _ = elastic_network(backbone, arguments.n, wanted, generator=generator)
+            made, cost = drawn(sampler, backbone, start, arguments)
             for method, atoms in made.items():
                 row = {"input": path.stem, "method": method, "start": start, **measured(atoms, backbone, path.stem)}
                 if method == "model":
-                    row |= {"evaluations": sampler.evaluations, "seconds": round(seconds, 2)}
+                    row |= {**cost, **after_relaxation(atoms, backbone)}
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    tests = [paired(rows, start) for start in arguments.starts]
-    for test in tests:
+    return rows
+
+
+def pair_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of every held-out pair of conformations and method, at the first noise time."""
+    source = Path(arguments.pairs)
+    chains = read_chains(source if source.exists() else find(arguments.pairs))
+    held = sampler.card.get("held_out") or sorted({chain.cluster for chain in chains})
+    rows: list[dict[str, Any]] = []
+    for a, b, apart in held_out_pairs(chains, held, arguments.longest):
+        states = torch.stack([a.backbone.ca, b.backbone.ca])
+        made, _ = drawn(sampler, a.backbone, arguments.starts[0], arguments)
+        facts = {"cluster": a.cluster, "a": a.name, "b": b.name, "apart": apart, "start": arguments.starts[0]}
+        for method, atoms in {"input": a.backbone.coordinates[None], **made}.items():
+            rows.append({**facts, "method": method, **towards(atoms[:, :, 1], states)})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def towards(ca: Float[Tensor, "k r 3"], states: Float[Tensor, "s r 3"]) -> dict[str, float]:
+    """TM_ens over both states, and the best TM-score and smallest RMSD to the other one."""
+    return {
+        "tm_ens": ensemble_tm(ca, states),
+        "tm_to_other": max(tm_score(item, states[1]) for item in ca),
+        "rmsd_to_other": float(rmsd(ca, states[1]).min()),
+    }
+
+
+def adk_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same for adenylate kinase, from its first frame towards the last, with the frames between as reference."""
+    with np.load(find("md_adk_dims_backbone"), allow_pickle=False) as file:
+        frames = torch.from_numpy(file["adk_dims"].astype(np.float64) / 1000)
+        residues = Residues.numbered(str(file["sequence"]))
+    backbone, states = Backbone.of(frames[0], residues), frames[[0, -1], :, 1]
+    rows: list[dict[str, Any]] = []
+    for start in arguments.starts:
+        made, _ = drawn(sampler, backbone, start, arguments)
+        for method, atoms in {"input": backbone.coordinates[None], **made}.items():
+            found = {**towards(atoms[:, :, 1], states), "mat_r": matching(atoms[:, :, 1], frames[::8, :, 1]).recall}
+            rows.append({"cluster": "adk", "start": start, "method": method, **found})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def pair_tests(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Wilcoxon over clusters, one-sided: the model better than each other method."""
+    found = []
+    for figure, sign in (("tm_ens", 1), ("rmsd_to_other", -1)):
+        by: dict[str, list[float]] = {}
+        for row in rows:
+            by.setdefault(row["method"], []).append(row[figure])
+        for method in ("input", *METHODS[1:]):
+            difference = sign * (np.array(by["model"]) - np.array(by[method]))
+            p = float(wilcoxon(difference, alternative="greater").pvalue) if np.any(difference) else 1.0
+            means = {"model": float(np.mean(by["model"])), method: float(np.mean(by[method]))}
+            found.append({"figure": figure, "against": method, "clusters": len(difference), **means, "p": p})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=Path)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--pairs", help="a data set's name, an .npz or a folder")
+    parser.add_argument("--longest", type=int, default=128)
+    parser.add_argument("--adk", action="store_true")
+    parser.add_argument("--starts", type=float, nargs="+", default=[0.1, 0.25, 0.4])
+    parser.add_argument("-n", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--method", default="heun")
+    parser.add_argument("--schedule", default="exact")
+    parser.add_argument("--noise-scale", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    sampler = Str2StrSampler.load(arguments.model)
+    content: dict[str, Any] = {"card": sampler.card}
+    if arguments.inputs:
+        content["rows"] = input_rows(sampler, arguments)
+        content["tests"] = [paired(content["rows"], start) for start in arguments.starts]
+    if arguments.pairs:
+        content["pairs"] = pair_rows(sampler, arguments)
+        content["pair_tests"] = pair_tests(content["pairs"])
+    if arguments.adk:
+        content["adk"] = adk_rows(sampler, arguments)
+    for test in content.get("tests", []) + content.get("pair_tests", []):
         print(json.dumps(test))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"card": sampler.card, "rows": rows, "tests": tests}, indent=2))
+        arguments.json.write_text(json.dumps(content, indent=2))
 
 
 def paired(rows: list[dict[str, Any]], start: float) -> dict[str, Any]:

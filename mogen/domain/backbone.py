@@ -10,6 +10,7 @@ import base64
 import binascii
 import gzip
 import logging
+import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,8 @@ PARENTS = {"MSE": "MET", "SEP": "SER", "TPO": "THR", "PTR": "TYR", "HYP": "PRO",
 PARENTS |= {"CME": "CYS", "CSD": "CYS", "PCA": "GLU", "KCX": "LYS", "M3L": "LYS", "SEC": "CYS", "PYL": "LYS"}
 PARENTS |= {"HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HIE": "HIS", "HID": "HIS", "HIP": "HIS", "NLE": "LEU"}
 """modified residues and the standard one they are read as"""
+ANGLE_CA, ANGLE_C, ANGLE_N, ANGLE_O = (math.radians(angle) for angle in (111.0, 117.2, 121.7, 120.5))
+"""N-CA-C, CA-C-N, C-N-CA and CA-C-O (Engh and Huber 1991)"""
 CHAIN_GAP = 200
 """how far apart in position the last residue of a chain and the first of the next are"""
 IDEAL_N, IDEAL_CA, IDEAL_C = (-0.525, 1.363, 0.0), (0.0, 0.0, 0.0), (1.526, 0.0, 0.0)
@@ -259,6 +262,33 @@ def torsions(backbone: Backbone) -> Float[Tensor, "r 3"]:
     found[:-1, 1] = torch.where(is_bonded, dihedral(n[:-1], ca[:-1], c[:-1], n[1:]), nan)
     found[1:, 2] = torch.where(is_bonded, dihedral(ca[:-1], c[:-1], n[1:], ca[1:]), nan)
     return found
+
+
+def from_torsions(phi: Float[Tensor, " r"], psi: Float[Tensor, " r"], residues: Residues) -> Backbone:
+    """The chain with these torsions (radians), omega of 180 degrees and ideal bonds and angles, atom by atom.
+
+    Parsons et al. 2005. The first phi is not used; the last psi places its O.
+    """
+    places = [torch.zeros(3).double(), torch.tensor([1.458, 0, 0]).double()]
+    places.append(_next(torch.tensor([0.0, 1, 0]).double(), *places, 1.525, ANGLE_CA, math.pi))
+    for i in range(1, len(residues)):
+        places.append(_next(*places[-3:], 1.329, ANGLE_C, float(psi[i - 1])))
+        places.append(_next(*places[-3:], 1.458, ANGLE_N, math.pi))
+        places.append(_next(*places[-3:], 1.525, ANGLE_CA, float(phi[i])))
+    whole = torch.stack(places).view(-1, 3, 3)
+    oxygen = [_next(*whole[i], 1.231, ANGLE_O, float(psi[i]) + math.pi) for i in range(len(residues))]
+    return Backbone.of(torch.cat((whole, torch.stack(oxygen)[:, None]), 1), residues)
+
+
+def _next(
+    a: Float[Tensor, " 3"], b: Float[Tensor, " 3"], c: Float[Tensor, " 3"], length: float, angle: float, turn: float
+) -> Float[Tensor, " 3"]:
+    """The point at a distance from c, with an angle at c and the dihedral a-b-c-point."""
+    along = torch.nn.functional.normalize(c - b, dim=0)
+    normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, along), dim=0)
+    across = torch.linalg.cross(normal, along)
+    found = math.sin(angle) * (math.cos(turn) * across + math.sin(turn) * normal) - math.cos(angle) * along
+    return c + length * found
 
 
 def read_backbones(path: Path | str, *, chains: Sequence[str] | None = None) -> list[Backbone]:

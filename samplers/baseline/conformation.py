@@ -43,7 +43,7 @@ class ConformationSearch(Search[Backbone]):
         population: conformations proposed together.
     """
 
-    patience = 2
+    patience = 50
 
     def __init__(self, model: Str2StrSampler, population: int = 16) -> None:
         self.model, self.population = model, population

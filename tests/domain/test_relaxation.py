@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mogen.domain.backbone import Backbone, Residues, dihedral, read_backbones
+from mogen.domain.backbone import Backbone, Residues, from_torsions, read_backbones, torsions
 from mogen.domain.relaxation import relaxed
 from mogen.domain.sidechains import packed, write_packed
 from mogen.domain.trajectory import write_trajectory
@@ -16,37 +16,21 @@ from mogen.metric.ensemble import backbone_validity
 
 
 def chain(n: int = 10, phi: float = -60.0, psi: float = -45.0) -> Backbone:
-    """A chain of ideal bonds and angles, atom by atom (natural extension of the reference frame), omega 180 degrees."""
-    bonds = {"N": (1.329, 121.7), "CA": (1.458, 121.7), "C": (1.525, 111.0)}
-    turns = {"N": psi, "CA": 180.0, "C": phi}
-    points = [torch.tensor([0.0, 0, 0]), torch.tensor([1.458, 0, 0]), torch.tensor([2.004, 1.424, 0])]
-    points = [point.double() for point in points]
-    names = ["N", "CA", "C"]
-    bonds["N"] = (1.329, 117.2)
-    for i in range(3, 3 * n):
-        length, angle = bonds[names[i % 3]]
-        points.append(placed(*points[-3:], length, math.radians(angle), math.radians(turns[names[i % 3]])))
-    whole = torch.stack(points).view(n, 3, 3)
-    opposite = math.radians(psi + 180)
-    oxygen = [placed(*whole[i], 1.231, math.radians(120.5), opposite) for i in range(n)]
-    atoms = torch.cat((whole, torch.stack(oxygen)[:, None]), 1)
-    return Backbone.of(atoms, Residues.numbered(("ACDEFGHIKLMNPQRSTVWY" * 2)[:n]))
+    """A chain of ideal bonds and angles; torsions in degrees."""
+    angles = (torch.full((n,), math.radians(angle)) for angle in (phi, psi))
+    return from_torsions(*angles, Residues.numbered(("ACDEFGHIKLMNPQRSTVWY" * 2)[:n]))
 
 
-def placed(a, b, c, length: float, angle: float, turn: float) -> torch.Tensor:
-    """The point at a distance from c, an angle at c and a dihedral a-b-c-point."""
-    along = torch.nn.functional.normalize(c - b, dim=0)
-    normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, along), dim=0)
-    across = torch.linalg.cross(normal, along)
-    found = -math.cos(angle) * along + math.sin(angle) * (math.cos(turn) * across + math.sin(turn) * normal)
-    return c + length * found
-
-
-def test_the_chain_is_what_it_says():
-    atoms = chain().coordinates.double()
+def test_a_chain_of_torsions_has_them_and_ideal_bonds():
+    generator = torch.Generator().manual_seed(0)
+    phi, psi = (2 * math.pi * (torch.rand(2, 12, generator=generator) - 0.5)).double()
+    made = from_torsions(phi, psi, Residues.numbered("ACDEFGHIKLMN"))
+    atoms, found = made.coordinates.double(), torsions(made)
+    away = torch.stack((found[1:, 0] - phi[1:], found[:-1, 1] - psi[:-1], found[1:, 2] - math.pi))
+    assert torch.atan2(away.sin(), away.cos()).abs().max() < 0.01
     assert (atoms[1:, 0] - atoms[:-1, 2]).norm(dim=-1).numpy() == pytest.approx(1.329, abs=2e-3)
     assert (atoms[1:, 1] - atoms[:-1, 1]).norm(dim=-1).numpy() == pytest.approx(3.8, abs=0.03)
-    assert float(torch.rad2deg(dihedral(*atoms[4, :3], atoms[5, 0]))) == pytest.approx(-45, abs=0.5)
+    assert (atoms[:, 3] - atoms[:, 2]).norm(dim=-1).numpy() == pytest.approx(1.231, abs=2e-3)
 
 
 def test_noise_is_relaxed_and_no_ca_moves_by_the_reach():
