@@ -66,7 +66,7 @@ typedef struct {
     flag *stopped;        /* (steps + 1) x n */
     long *action;         /* steps x n */
     flag *allowed;        /* steps x n x actions */
-    float *hidden;        /* depth x steps x n x width */
+    float *hidden;        /* depth x steps x n x width, or null */
     float *logits;        /* steps x n x actions */
     float *log_forward;   /* steps x n: log-probability of the action; 0 where only stopping is left */
     float *log_backward;  /* steps x n: under the uniform backward policy; padding has 0 */
@@ -168,11 +168,12 @@ static long walk_rows(const walk *a, long start, long count, float *one, float *
                 *(vec *)(one + i * width + j) = rectified(sum, a->slope);
             }
         }
-        memcpy(a->hidden + (t * n + start) * width, one, sizeof(float) * count * width);
+        if (a->hidden) memcpy(a->hidden + (t * n + start) * width, one, sizeof(float) * count * width);
         float *in = one, *out = two;
         for (long l = 1; l < a->depth; l++) {
             layer(in, a->weight + (l - 1) * width * width, a->bias + (l - 1) * width, out, width, a->slope);
-            memcpy(a->hidden + ((l * a->steps + t) * n + start) * width, out, sizeof(float) * count * width);
+            if (a->hidden)
+                memcpy(a->hidden + ((l * a->steps + t) * n + start) * width, out, sizeof(float) * count * width);
             float *spare = in;
             in = out;
             out = spare;
@@ -233,7 +234,7 @@ static void pad_rows(const walk *a, long start, long count, long from) {
             for (long o = 0; o < actions; o++) a->allowed[at * actions + o] = o == dimension;
             /* what nobody computed must not spoil a gradient of 0 */
             memset(a->logits + at * actions, 0, sizeof(float) * actions);
-            for (long l = 0; l < a->depth; l++)
+            for (long l = 0; l < a->depth && a->hidden; l++)
                 memset(a->hidden + (l * a->steps * n + at) * a->width, 0, sizeof(float) * a->width);
         }
 }
@@ -593,12 +594,12 @@ class GridWalk:
             "stopped": torch.empty(steps + 1, n, dtype=torch.bool),
             "action": torch.empty(steps, n, dtype=torch.long),
             "allowed": torch.empty(steps, n, actions, dtype=torch.bool),
-            "hidden": torch.empty(1 + len(inner), steps, n, width),
             "logits": torch.empty(steps, n, actions),
             "log_forward": torch.empty(steps, n),
             "log_backward": torch.empty(steps, n),
             "moves": torch.empty(steps, n, dtype=torch.bool),
         }
+        hidden = torch.empty(1 + len(inner), steps, n, width) if remembers else None
         whole = {
             "n": n,
             "steps": steps,
@@ -611,7 +612,7 @@ class GridWalk:
             "threads": torch.get_num_threads(),
             "slope": SLOPE,
         }
-        longest = library().walk_all(ctypes.byref(_Walk(**whole, **_pointers(inputs | made))))
+        longest = library().walk_all(ctypes.byref(_Walk(**whole, **_pointers({**inputs, **made, "hidden": hidden}))))
         part = {name: value[:longest] for name, value in made.items()}
         kept = {name: part[name] for name in ("position", "action", "allowed", "logits", "log_forward")}
         kept |= {"scale": scale, "shift": shift}
@@ -623,7 +624,7 @@ class GridWalk:
             log_backward=part["log_backward"].T,
             log_symmetry=torch.zeros(n),
             moves=part["moves"].T,
-            remembered=Walked(grid, hidden=made["hidden"][:, :longest], **kept) if remembers else None,
+            remembered=None if hidden is None else Walked(grid, hidden=hidden[:, :longest], **kept),
         )
 
 
