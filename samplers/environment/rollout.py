@@ -19,7 +19,7 @@ class Trajectories(Generic[S]):
     """n paths of l steps from the source to terminal states."""
 
     actions: Int[Tensor, "n l k"]
-    allowed: tuple[Bool[Tensor, "n l a"], ...]
+    allowed: tuple[Bool[Tensor, "n l _"], ...]
     """per choice of an action: the options there were"""
     states: Sequence[S]
     """l + 1 batches of states"""
@@ -199,7 +199,7 @@ def stacked(states: Sequence[S]) -> S:
 def _told(
     environment: Environment[S, Any],
     actions: Int[Tensor, "n l k"],
-    allowed: tuple[Bool[Tensor, "n l a"], ...],
+    allowed: tuple[Bool[Tensor, "n l _"], ...],
     states: list[S],
     log_symmetry: Float[Tensor, " n"],
     before: S,

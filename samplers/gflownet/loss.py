@@ -72,8 +72,8 @@ class TrajectoryBalance(TrajectoryLoss):
 
 def potentials(
     path: PathLogProbs, log_partition: Float[Tensor, " n"], log_reward: Float[Tensor, " n"]
-) -> Float[Tensor, "n l+1"]:
-    """V_t = log F(s_t) - sum over steps before t of (log P_F - log P_B), of all states of a path.
+) -> Float[Tensor, "n k"]:
+    """V_t = log F(s_t) - sum over steps before t of (log P_F - log P_B), of all k = l + 1 states of a path.
 
     log F(s_0) = log Z, log F of the last state = log R (+ symmetry), and every part i..j of a path is balanced exactly
     where V_i = V_j. States after the last one repeat it.
