@@ -9,13 +9,24 @@ import torch
 from torch import Tensor
 
 from mogen.dataset.molecules import GRAPHS, encoded, load_graphs, read_smiles, source_of, split
-from mogen.domain.graph import QM9_ATOMS, ZINC_ATOMS, Graph, GraphBatch, MolecularGraphs, census, encode_graphs
-from mogen.errors import DataError
+from mogen.domain.graph import (
+    QM9_ATOMS,
+    ZINC_ATOMS,
+    Graph,
+    GraphBatch,
+    MolecularGraphs,
+    census,
+    encode_graphs,
+    encode_molecules,
+)
+from mogen.errors import CandidateError, DataError
 from samplers.diffusion import Fields
 from samplers.gdss.model import GraphKind
 
 WIDTH = 4
 """nodes by which graphs of one bucket may differ"""
+PUBLISHED = ("qm9", "zinc250k")
+"""data sets of which it is known that some molecules do not fit"""
 
 
 @final
@@ -91,11 +102,14 @@ def buckets(sizes: Tensor, batch: int) -> list[tuple[int, Tensor]]:
     return found
 
 
-def training_graphs(data: str, atoms: Sequence[str] | None = None, max_nodes: int | None = None) -> Any:
-    """The training graphs of a data set, and their kind without an encoding.
+def training_graphs(
+    data: str, atoms: Sequence[str] | None = None, max_nodes: int | None = None, *, is_lenient: bool = False
+) -> Any:
+    """The training graphs of a data set, their kind without an encoding, and how many were left out.
 
     A name of plain graphs, or a .json file of them; else molecules: qm9, zinc250k, or any file of SMILES, whose atoms
-    and largest size are those of its molecules where they are not given. Molecules that do not fit are left out.
+    and largest size are those of its molecules where they are not given. Molecules that do not fit are left out of the
+    published sets; in a file the first of them raises `DataError`, unless `is_lenient`.
     """
     if data in GRAPHS or data.endswith((".json", ".json.gz")):
         plain = training_plain(data)
@@ -109,8 +123,23 @@ def training_graphs(data: str, atoms: Sequence[str] | None = None, max_nodes: in
     made = encoded(smiles, types, nodes)
     if not len(made.graphs):
         raise DataError(f"expected molecules of at most {nodes} atoms among {', '.join(types)} in {data}, got none")
+    if made.skipped and not is_lenient and data not in PUBLISHED:
+        raise DataError(refusal(smiles, types, nodes, made.skipped, data))
     sizes = torch.bincount(made.graphs.sizes, minlength=nodes + 1)
     return made.graphs, GraphKind(types, len(types), nodes, tuple(sizes.tolist())), made.skipped
+
+
+def refusal(smiles: Sequence[str], types: Sequence[str], nodes: int, skipped: int, data: str) -> str:
+    """How many molecules of a file do not fit, and what is wrong with the first of them."""
+    reason = ""
+    try:
+        encode_molecules(smiles, types, nodes)
+    except CandidateError as error:
+        reason = f" ({error}, counted from 0)"
+    return (
+        f"expected only molecules that fit in {data}, got {skipped} of {len(smiles)} that do not{reason}: "
+        "skip_broken: true leaves them out"
+    )
 
 
 def training_plain(data: str) -> list[Graph]:
@@ -121,7 +150,7 @@ def training_plain(data: str) -> list[Graph]:
 
 def training_smiles(data: str) -> list[str]:
     """The molecules to learn from: a published training set, or all of a file."""
-    return split(data).train if data in ("qm9", "zinc250k") else read_smiles(source_of(data))
+    return split(data).train if data in PUBLISHED else read_smiles(source_of(data))
 
 
 def vocabulary(

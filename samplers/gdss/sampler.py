@@ -25,6 +25,7 @@ from samplers.diffusion.saved import described, rebuilt
 from samplers.diffusion.steering import Look, Worth
 from samplers.environment.atom import AtomEnvironment
 from samplers.gdss.belief import Belief
+from samplers.gdss.card import card_text
 from samplers.gdss.data import training_plain, training_smiles
 from samplers.gdss.learner import Conditioning, Learner, Predictor
 from samplers.gdss.model import GraphKind, GraphModel, read_facts
@@ -454,6 +455,8 @@ class GDSSSampler(Sampler[Any]):
         if self.learner is not None:
             self.learner.save(folder)
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
+        weights = sum(value.numel() for value in model.parameters())
+        (folder / "card.md").write_text(card_text(facts, weights), encoding="utf-8")
 
     def accounts(self) -> dict[str, Any]:
         """What `fit` cost, and how many particles were effective (over all groups and looks); nothing without `fit`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal, final
@@ -9,6 +10,7 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
+from mogen.dataset.molecules import fingerprint
 from mogen.errors import ConfigError
 from samplers.diffusion import SDE, VP, DPMSolverPlusPlus, Solver
 from samplers.gdss.data import GraphBatches, training_graphs
@@ -101,6 +103,7 @@ class GraphTraining:
         sde_adj: the process of edges; the same.
         atoms: the atoms of the molecules of a file; all that occur where none are given.
         max_nodes: the largest graph; the largest that occurs where it is not given.
+        skip_broken: whether molecules of a file that cannot be read or do not fit are left out (they are counted).
         updates: gradient steps.
         batch: graphs per step.
         learning_rate: the largest one.
@@ -143,6 +146,7 @@ class GraphTraining:
         checkpoint_every: int = 500,
         accelerator: str = "auto",
         precision: str = "32-true",
+        skip_broken: bool = False,
     ) -> None:
         for name, value in (("updates", updates), ("batch", batch), ("checkpoint_every", checkpoint_every)):
             if value < 1:
@@ -157,12 +161,15 @@ class GraphTraining:
         self.clip, self.edge_weight, self.least_time = clip, edge_weight, least_time
         self.solver, self.steps = solver or DPMSolverPlusPlus(), steps
         self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
+        self.skip_broken = skip_broken
 
     def run(self, folder: Path | None, seed: int = 0) -> tuple[GraphModel, dict[str, Any]]:
         """The trained model and its card; goes on from the newest checkpoint of the folder."""
         from samplers.gdss.trainer import train
 
-        graphs, kind, skipped = training_graphs(self.data, self.atoms, self.max_nodes)
+        graphs, kind, skipped = training_graphs(self.data, self.atoms, self.max_nodes, is_lenient=self.skip_broken)
+        if skipped:
+            print(f"left out {skipped} molecules of {self.data} that cannot be read or do not fit", file=sys.stderr)
         kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, self.network.encoding)
         batches = GraphBatches(graphs, kind, self.batch, seed)
         with torch.random.fork_rng(devices=[]):
@@ -170,6 +177,7 @@ class GraphTraining:
             model = GraphModel(self.network.build(kind), kind, self.sde_x, self.sde_adj, self.network.prediction)
         card = {
             "data": self.data,
+            "data_sha256": fingerprint(self.data),
             "graphs": sum(kind.sizes),
             "left_out": skipped,
             "updates": self.updates,

@@ -76,20 +76,20 @@ def test_graphs_of_a_recipe_have_their_validity(tmp_path: Path) -> None:
 
 def test_guidance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    kind = GraphKind(("C", "N", "O"), 3, 5, (0, 0, 0, 1, 1, 1), "classes")
+    kind = GraphKind(("C", "N", "O"), 3, 9, (0, 0, 0, 0, 0, 0, 1, 1, 1, 1), "classes")
     shape = Transformer(width=8, edge_width=4, depth=1, heads=2, walks=1)
     GDSSSampler.of(GraphModel(shape.build(kind), kind, VP(), VP(), "data"), DPMSolverPlusPlus(), 4).save(
         tmp_path / "model"
     )
     out = tmp_path / "out.json"
-    options = ["--model", str(tmp_path / "model"), "--budget", "40", "--labels", "16", "--updates", "4", "--more", "2"]
+    options = ["--model", str(tmp_path / "model"), "--budget", "24", "--labels", "12", "--updates", "4", "--more", "0"]
     methods = ("unguided", "best_of_n", "graph_ga", "predictor", "particles")
     options += ["--partitions", "1", "--seeds", "2", "--methods", ",".join(methods), "--json", str(out)]
     assert driver("gdss_guidance").main(options) == 0
     rows = {row["method"]: row for row in json.loads(out.read_text())["rows"]}
     assert tuple(rows) == methods
     for row in rows.values():
-        assert row["asked"] <= 40 and row["curve"][-1]["hypervolume"] == pytest.approx(row["hypervolume"])
+        assert row["asked"] <= 24 and row["curve"][-1]["hypervolume"] == pytest.approx(row["hypervolume"])
         assert 0 <= row["worth"] <= 1 and row["gd_plus"] >= 0 and row["igd_plus"] >= 0
     assert rows["best_of_n"]["worth"] >= rows["unguided"]["worth"]
     assert rows["best_of_n"]["gain"]["mean"] == 0 and "gain" not in rows["unguided"]

@@ -206,6 +206,8 @@ def test_models_have_names(
     monkeypatch.setenv("MOGEN_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(base[0], tmp_path / "models" / "tiny-one")
+    card = (base[0] / "card.md").read_text()
+    assert "molecules of C, N, O of up to 4 nodes" in card and "data sha256" in card and "seed: 0" in card
     assert main(["list", "models"]) == 0
     assert "tiny-one" in capsys.readouterr().out
     assert main(["sample", "tiny-one", "-n", "3", "--out", "three.csv"]) == 0

@@ -13,7 +13,7 @@ import torch
 from mogen.cli.main import main
 from mogen.domain.graph import Graph
 from mogen.domain.molecule import Molecule
-from mogen.errors import ConfigError, RunError
+from mogen.errors import ConfigError, DataError, RunError
 from mogen.objective import ObjectiveSet, objective
 from mogen.oracle import Ledger, Oracle
 from mogen.sampler import Sampler
@@ -39,6 +39,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def training(file: str, **options: Any) -> GraphTraining:
     settings = {"updates": 6, "batch": 8, "warmup": 0, "checkpoint_every": 3, "accelerator": "cpu", "steps": 6}
+    settings["skip_broken"] = True
     return GraphTraining(file, Transformer(**TINY), atoms=["C", "N", "O"], **{**settings, **options})
 
 
@@ -105,7 +106,9 @@ def encode(smiles: list[str]) -> Any:
 
 
 def test_buckets_hold_every_graph_once_and_batches_depend_on_the_step_alone(file: str) -> None:
-    graphs, kind, left_out = training_graphs(file, ["C", "N", "O"], None)
+    graphs, kind, left_out = training_graphs(file, ["C", "N", "O"], None, is_lenient=True)
+    with pytest.raises(DataError, match=r"got 2 of 38 that do not .*row 36.*skip_broken"):
+        training_graphs(file, ["C", "N", "O"], None)
     assert left_out == 2 and kind.max_nodes == 4 and sum(kind.sizes) == 36
     sizes = torch.randint(2, 40, (500,), generator=torch.Generator().manual_seed(0))
     found = buckets(sizes, 32)
@@ -122,7 +125,7 @@ def test_buckets_hold_every_graph_once_and_batches_depend_on_the_step_alone(file
 
 @pytest.mark.parametrize("shape", [Transformer(**TINY), Published(depth_x=1, hidden=8, depth_adj=2, attention=8)])
 def test_the_loss_falls_on_a_few_graphs(file: str, shape: Any) -> None:
-    graphs, kind, _ = training_graphs(file, ["C", "N", "O"], None)
+    graphs, kind, _ = training_graphs(file, ["C", "N", "O"], None, is_lenient=True)
     kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, shape.encoding)
     torch.manual_seed(0)
     model = GraphModel(shape.build(kind), kind, VE(), VE(), shape.prediction)
@@ -163,7 +166,7 @@ def test_train_save_load_and_sample(file: str, tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     shape = {"class_path": "samplers.gdss.training.Transformer", "init_args": TINY}
     options = {"data": file, "atoms": ["C", "N", "O"], "network": shape, "updates": 80, "batch": 36, "steps": 6}
-    options |= {"learning_rate": 0.01, "warmup": 0}
+    options |= {"learning_rate": 0.01, "warmup": 0, "skip_broken": True}
     given = {"class_path": "gdss", "init_args": {"training": {**options, "accelerator": "cpu"}}}
     config.write_text(json.dumps({"sampler": given, "out": str(tmp_path / "model")}))
     assert main(["train", str(config)]) == 0
