@@ -53,6 +53,16 @@ def test_ehrlich_functions_fail_where_transitions_are_banned(learning, tmp_path,
     assert found["curve"][-1]["hypervolume"] >= found["curve"][0]["hypervolume"] > 0
 
 
+@needs_data
+def test_a_gflownet_edits_proteins_in_the_loop(learning, tmp_path):
+    out = tmp_path / "out.json"
+    argv = ["--task", "rfp_standin", "--method", "gflownet", "--reduced", "--steps", "2", "--json", str(out)]
+    assert learning.main([*argv, "--rounds", "1"]) == 0
+    found = json.loads(out.read_text())
+    assert found["asked"] == found["budget"] == 40 and found["held_out"]["rfp_sasa"]["r2"] > 0.9
+    assert found["curve"][1]["hypervolume"] >= found["curve"][0]["hypervolume"] > 0
+
+
 def test_the_exact_hypervolume_of_the_bigrams_is_the_published_one(learning):
     assert learning.task_of("bigrams3", 0).exact == pytest.approx(0.409294, abs=1e-6)
 
