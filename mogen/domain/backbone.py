@@ -270,20 +270,19 @@ def from_torsions(phi: Float[Tensor, " r"], psi: Float[Tensor, " r"], residues: 
     Parsons et al. 2005. The first phi is not used; the last psi places its O.
     """
     places = [torch.zeros(3).double(), torch.tensor([1.458, 0, 0]).double()]
-    places.append(_next(torch.tensor([0.0, 1, 0]).double(), *places, 1.525, ANGLE_CA, math.pi))
+    places.append(_next([torch.tensor([0.0, 1, 0]).double(), *places], 1.525, ANGLE_CA, math.pi))
     for i in range(1, len(residues)):
-        places.append(_next(*places[-3:], 1.329, ANGLE_C, float(psi[i - 1])))
-        places.append(_next(*places[-3:], 1.458, ANGLE_N, math.pi))
-        places.append(_next(*places[-3:], 1.525, ANGLE_CA, float(phi[i])))
+        places.append(_next(places[-3:], 1.329, ANGLE_C, float(psi[i - 1])))
+        places.append(_next(places[-3:], 1.458, ANGLE_N, math.pi))
+        places.append(_next(places[-3:], 1.525, ANGLE_CA, float(phi[i])))
     whole = torch.stack(places).view(-1, 3, 3)
-    oxygen = [_next(*whole[i], 1.231, ANGLE_O, float(psi[i]) + math.pi) for i in range(len(residues))]
+    oxygen = [_next([*whole[i]], 1.231, ANGLE_O, float(psi[i]) + math.pi) for i in range(len(residues))]
     return Backbone.of(torch.cat((whole, torch.stack(oxygen)[:, None]), 1), residues)
 
 
-def _next(
-    a: Float[Tensor, " 3"], b: Float[Tensor, " 3"], c: Float[Tensor, " 3"], length: float, angle: float, turn: float
-) -> Float[Tensor, " 3"]:
-    """The point at a distance from c, with an angle at c and the dihedral a-b-c-point."""
+def _next(before: list[Float[Tensor, " 3"]], length: float, angle: float, turn: float) -> Float[Tensor, " 3"]:
+    """The point after a, b and c: at a distance from c, with an angle at c and the dihedral a-b-c-point."""
+    a, b, c = before
     along = torch.nn.functional.normalize(c - b, dim=0)
     normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, along), dim=0)
     across = torch.linalg.cross(normal, along)

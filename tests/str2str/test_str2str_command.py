@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from mogen.cli.conformations import fixed_places
 from mogen.cli.main import main
-from mogen.domain.backbone import Backbone, Residues, read_backbones, write_backbones
+from mogen.domain.backbone import Backbone, Residues, from_torsions, read_backbones, write_backbones
 from mogen.errors import ConfigError
 from samplers.str2str import Str2StrSampler
 from samplers.str2str.sampler import Protocol
@@ -115,3 +117,22 @@ def test_residues_are_counted_from_one():
     assert fixed_places("1-3, 5", 6) == [0, 1, 2, 4]
     with pytest.raises(ConfigError):
         fixed_places("3-1", 6)
+
+
+def test_mogen_train_writes_a_model_that_samples(tmp_path, monkeypatch, capsys):
+    phi, psi = (torch.full((22,), math.radians(angle)) for angle in (-60.0, -45.0))
+    (tmp_path / "chains").mkdir()
+    for place in range(3):  # which cluster is for validation is decided by a hash
+        helix = from_torsions(
+            phi + 0.02 * place, psi, Residues.numbered("ACDEFGHIKLMNPQRSTVWYAC"[place:] + "G" * place)
+        )
+        write_backbones(tmp_path / "chains" / f"{place}.pdb", [helix])
+    settings = {"data": str(tmp_path / "chains"), "size": "tiny", "steps": 2, "budget": 1000, "accelerator": "cpu"}
+    sampler = {"class_path": "str2str", "init_args": {**settings, "protocol": {"starts": [0.2], "steps": 2}}}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump({"sampler": sampler}))
+    assert main(["train", str(tmp_path / "train.yaml"), "--out", str(tmp_path / "model")]) == 0
+    given = ["--input", str(tmp_path / "chains" / "0.pdb"), "-n", "2", "--out", str(tmp_path / "out")]
+    assert main(["sample", str(tmp_path / "model"), *given]) == 0
+    assert len(read_backbones(tmp_path / "out" / "conformations.pdb")) == 2
+    card = yaml.safe_load((tmp_path / "model" / "sampler.yaml").read_text())["card"]
+    assert card["steps"] == 2 and len(card["data_sha256"]) == 64
