@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 
 from mogen.domain.backbone import Backbone, Residues, write_backbones
 from mogen.errors import ConfigError, DataError
-from mogen.objective import ObjectiveSet, check_objective, check_objective_set
+from mogen.objective import (
+    DifferentiableObjective,
+    ObjectiveSet,
+    check_objective,
+    check_objective_set,
+    objectives_behind,
+    unclamped,
+)
+from objectives.sets import compact_helical
 from objectives.structure import (
     Contacts,
     DistanceRestraint,
     EndToEnd,
     NativeContacts,
+    OpenMMEnergy,
     RadiusOfGyration,
     RmsdTo,
     SecondaryStructure,
@@ -168,3 +178,29 @@ def test_mistakes_are_one_sentence(native, tmp_path):
             make()
     with pytest.raises(DataError):
         RmsdTo(reference=str(tmp_path / "none.pdb"))
+
+
+@pytest.mark.parametrize("missing", ["openmm", "pdbfixer"])
+def test_an_energy_without_its_packages_is_one_sentence(missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError, match=r"pip install 'mogen\[openmm,sidechains\]'"):
+        OpenMMEnergy().evaluate([chain()])
+
+
+def test_the_energy_keeps_the_contract():
+    for package in ("openmm", "pdbfixer", "pyfaspr"):
+        pytest.importorskip(package, reason="needs the extras openmm and sidechains")
+    check_objective(OpenMMEnergy(iterations=5), [chain(6)])
+
+
+def test_the_set_for_conformations_measures_and_says_what_has_gradients():
+    objectives = compact_helical()
+    check_objective_set(objectives, [chain(), chain(wobble=0.4)])
+    smooth = [isinstance(item, DifferentiableObjective) for item in objectives.objectives]
+    assert smooth == [True, True, False] and objectives_behind(objectives) == objectives.objectives
+    x = chain().coordinates[None].double().requires_grad_()
+    value = unclamped(objectives.objectives[0], x)
+    value.sum().backward()
+    assert float(value.detach()) == pytest.approx(float(objectives([chain()]).value[0, 0])) and bool(
+        (x.grad[0, :, 1] != 0).any()
+    )
