@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from samplers.diffusion import VE, VP, DPMSolverPlusPlus, EulerMaruyama, PredictorCorrector
+from samplers.diffusion import VE, EulerMaruyama, PredictorCorrector
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.sampler import GDSSSampler
-from samplers.gdss.training import Published, Transformer
+from samplers.gdss.training import Published
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
 
@@ -76,11 +76,9 @@ def test_graphs_of_a_recipe_have_their_validity(tmp_path: Path) -> None:
 
 def test_guidance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    kind = GraphKind(("C", "N", "O"), 3, 9, (0, 0, 0, 0, 0, 0, 1, 1, 1, 1), "classes")
-    shape = Transformer(width=8, edge_width=4, depth=1, heads=2, walks=1)
-    GDSSSampler.of(GraphModel(shape.build(kind), kind, VP(), VP(), "data"), DPMSolverPlusPlus(), 4).save(
-        tmp_path / "model"
-    )
+    kind = GraphKind(("C", "N", "O"), 3, 9, (0, 0, 0, 0, 0, 0, 1, 1, 1, 1))
+    made = GraphModel(Published(hidden=8, attention=8).build(kind), kind, VE(), VE(), "published")
+    GDSSSampler.of(made, EulerMaruyama(), 3).save(tmp_path / "model")
     out = tmp_path / "out.json"
     options = ["--model", str(tmp_path / "model"), "--budget", "24", "--labels", "12", "--updates", "4", "--more", "0"]
     methods = ("unguided", "best_of_n", "graph_ga", "predictor", "particles")
