@@ -168,8 +168,11 @@ def _model(name: str) -> Path | None:
 
 
 def _show_model(folder: Path) -> None:
-    content = settings.read(folder / "sampler.yaml")
     print(f"{folder} (model)")
+    if (folder / "card.md").is_file():
+        print((folder / "card.md").read_text(encoding="utf-8").strip())
+        return
+    content = settings.read(folder / "sampler.yaml")
     for key, value in content.items():
         if key not in ("known",):
             print(f"{key}: {value}")

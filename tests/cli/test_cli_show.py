@@ -87,14 +87,17 @@ def test_files_of_the_users_are_shown(capsys, tmp_path):
 
 
 def test_models_are_listed_and_shown(capsys, finished, tmp_path):
-    assert said(capsys, "list", "models").startswith("no models found in ")
+    shipped = said(capsys, "list", "models").split()
+    assert "gdss-qm9" in shipped
     shutil.copytree(finished, tmp_path / "runs" / "mine")
     shutil.copytree(finished / "model", tmp_path / "data" / "models" / "theirs")
     listed = said(capsys, "list", "models").split()
-    assert sorted(listed) == sorted(["runs/mine/model", "theirs", str(tmp_path / "data" / "models" / "theirs")])
-    for name in listed:
+    new = ["runs/mine/model", "theirs", str(tmp_path / "data" / "models" / "theirs")]
+    assert sorted(listed) == sorted([*shipped, *new])
+    for name in new:
         text = said(capsys, "show", name)
         assert "GFlowNetSampler" in text and "objectives: 3" in text
+    assert "data sha256" in said(capsys, "show", "gdss-qm9"), "its card"
 
 
 def test_data_sets_are_listed_and_shown(capsys, tmp_path):
