@@ -31,8 +31,10 @@ class RfpStandIn(Objective[TokenSequence]):
     """Surface area or stability of a red fluorescent protein, as an ensemble of ridge regressions believes it.
 
     Not FoldX: five regressions on one-hot places and random rectified features, each on a bootstrap sample of the 4,247
-    labelled sequences of up to 244 residues that were published with LaMBO (held-out error: see `held_out`). NaN for
-    other lengths than the parents' and for more than 40 substitutions from the nearest parent, where no label is near.
+    labelled sequences of up to 244 residues that were published with LaMBO. Held-out RMSE on a random tenth: 30.8 A^2
+    (R^2 0.996) and 2.6 kcal/mol (0.993); on sequences with more than 15 substitutions, trained on the others: 120 A^2
+    (0.91) and 4.9 kcal/mol (0.97). NaN for other lengths than the parents' and for more than 40 substitutions from the
+    nearest parent, where no label is near.
 
     Args:
         property: sasa (solvent-accessible surface area) or stability (minus the folding energy).
