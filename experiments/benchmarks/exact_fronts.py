@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Task:
 
 
 def grid_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
-    """A small MLP, one beta, a learning rate that falls to nothing."""
+    """A small MLP, one beta, a learning rate that falls to nothing; rollouts in machine code if they can be."""
     return dict(
         network=MLP(128, 3),
         beta=ConstantBeta(beta),
@@ -88,6 +89,7 @@ def grid_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
         decay_steps=steps / 6,
         weight_decay=0.0,
         floor=-150.0,
+        compile=shutil.which("cc") is not None,
     )
 
 
@@ -138,8 +140,8 @@ def string_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
 GRID, BIGRAMS = (lambda: HyperGrid(2, 32)), (lambda: SequenceEnvironment())
 WORDS = {"bigrams2": ["AV", "VC"], "bigrams3": ["AV", "VC", "CA"], "bigrams4": ["AV", "VC", "CA", "AY"]}
 TASKS = {
-    "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 128_000, 640_000, 128, 16.0, 10, 16, {"ratio": 0.995}),
-    "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 128_000, 640_000, 128, 32.0, 10, 16, {"ratio": 0.985}),
+    "hypergrid2": Task("hypergrid2", GRID, grid_sampler, 640_000, 640_000, 128, 16.0, 10, 16, {"ratio": 0.995}),
+    "hypergrid3": Task("hypergrid3", GRID, grid_sampler, 640_000, 640_000, 128, 16.0, 10, 16, {"ratio": 0.985}),
     "bigrams2": Task("bigrams2", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 20, 128, {"ratio": 0.99}),
     "bigrams3": Task("bigrams3", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 10, 128, {"ratio": 0.97}),
     "bigrams4": Task("bigrams4", BIGRAMS, sequence_sampler, 32_000, 1_280_000, 128, 256.0, 8, 128, {"ratio": 0.85}),
