@@ -198,7 +198,7 @@ class Experiment(Generic[C]):
         with self.clock("report"):
             archive = self.archive(accounts[0].history)
             self.tables(accounts, archive)
-            summary = self.summarise(accounts)
+            summary = self.summarise(accounts, sampler.accounts())
             if self.render:
                 self.report()
         summary["seconds"] = self.clock.seconds(self.baselines)
@@ -252,14 +252,15 @@ class Experiment(Generic[C]):
         curves = pd.concat([curve_table(account) for account in accounts], ignore_index=True)
         write_text(self.folder / "hypervolume.csv", curves.to_csv(index=False))
 
-    def summarise(self, accounts: list[Account]) -> dict[str, Any]:
-        """The content of summary.json; written before the report, which reads it."""
+    def summarise(self, accounts: list[Account], spent: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The content of summary.json, what the sampler spent included; written before the report, which reads it."""
         main, *others = [(account, self.figures(account)) for account in accounts]
         summary = {
             **main[1],
             "budget": self.budget,
             "seconds": self.clock.seconds(self.baselines),
             "seed": self.seed,
+            "sampler": dict(spent or {}),
             "versions": read_json(self.folder / "versions.json"),
             "objective_set": {"name": self.objectives.name, "identity": self.objectives.identity},
             "objectives": [

@@ -42,7 +42,14 @@ def table(summary: Mapping[str, Any]) -> str:
     ]
     if len(methods) > 1:
         lines.append(NOTE)
+    if spent := summary.get("sampler"):
+        lines.append("sampler: " + ", ".join(f"{key.replace('_', ' ')} {amount(spent[key])}" for key in spent))
     return "\n".join(lines)
+
+
+def amount(value: float) -> str:
+    """A count with separators, or a share."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

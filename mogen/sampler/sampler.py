@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Self
+from typing import Any, Generic, Self
 
 import torch
 from jaxtyping import Float
@@ -52,6 +52,10 @@ class Sampler(ABC, Generic[C]):
         preference has (needed for `--lattice` where there is no run around the model). All other keys are the
         sampler's own.
         """
+
+    def accounts(self) -> dict[str, Any]:
+        """What training cost beside measurements (such as network evaluations), for summary.json; `save` keeps it."""
+        return {}
 
     @classmethod
     @abstractmethod

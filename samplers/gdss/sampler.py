@@ -71,6 +71,10 @@ class Steering:
         self.looks, self.start, self.threshold, self.oversample = looks, start, threshold, oversample
 
 
+ACCOUNTS = ("network_evaluations", "training_evaluations", "measured")
+"""what a card keeps of what `fit` cost"""
+
+
 @final
 class GDSSSampler(Sampler[Any]):
     """Graphs and molecules by a system of SDEs (GDSS, Jo et al. 2022).
@@ -459,9 +463,12 @@ class GDSSSampler(Sampler[Any]):
         (folder / "card.md").write_text(card_text(facts, weights), encoding="utf-8")
 
     def accounts(self) -> dict[str, Any]:
-        """What `fit` cost, and how many particles were effective (over all groups and looks); nothing without `fit`."""
+        """What `fit` cost, and how many particles were effective (over all groups and looks); nothing without `fit`.
+
+        Of a model that was saved after `fit`, what its card says.
+        """
         if self.record is None:
-            return {}
+            return {key: self.card[key] for key in ACCOUNTS if key in self.card}
         found: dict[str, Any] = {
             "network_evaluations": self.evaluations,
             "training_evaluations": self.learner.evaluations if self.learner else 0,

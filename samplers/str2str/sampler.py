@@ -339,9 +339,9 @@ class Str2StrSampler(Sampler[Backbone]):
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
 
     def accounts(self) -> dict[str, Any]:
-        """What `fit` cost; nothing without `fit`."""
-        if self.record is None:
-            return {}
+        """What `fit` cost, here or before the model was saved; nothing without `fit`."""
+        if self.record is None or not self.spent:
+            return {key: self.card[key] for key in ("network_evaluations", "gradients", "kept") if key in self.card}
         return {"network_evaluations": self.spent, "gradients": self.gradients, "kept": len(self.record)}
 
     @classmethod
