@@ -34,11 +34,13 @@ def project(tmp_path: Path) -> Path:
     """The files of the README in one folder."""
     (scorer,) = blocks("py")
     (tmp_path / "potency.py").write_text(scorer)
-    run, *sets, core = blocks("yaml")
+    run, *sets, core, loop = blocks("yaml")
     (tmp_path / "my_run.yaml").write_text(run)
     for place, text in enumerate(sets):
         (tmp_path / f"set{place}.yaml").write_text(text)
     (tmp_path / "my_set.yaml").write_text(sets[0])
+    (tmp_path / "loop.yaml").write_text(loop)
+    (tmp_path / "compounds.csv").write_text("SMILES,pIC50\nCCO,5.1\nCCN,4.9\n")
     (tmp_path / "core.yaml").write_text(
         "budget: 10\nobjectives: druglike\n" + core.replace("my_fragments.json", "null")
     )
@@ -50,6 +52,12 @@ def test_the_sets_load_and_the_scorer_measures(project: Path) -> None:
     assert objectives.names == ("potency", "qed", "mw")
     assert objectives([mogen.Molecule.from_smiles("CCO")]).raw[0, 0] == pytest.approx(4.3)
     assert load_set(project / "set1.yaml").names == ("docking", "potency")
+
+
+def test_the_loop_is_accepted(project: Path, capsys) -> None:
+    assert main(["run", str(project / "loop.yaml"), "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["loop"]["batch"] == 16 and printed["loop"]["columns"]["potency"] == "pIC50"
 
 
 @pytest.mark.parametrize("name", ["my_run.yaml", "core.yaml"])
