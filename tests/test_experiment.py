@@ -37,7 +37,7 @@ KEYS = {
     "asked",
     "paid",
 }
-REST = {"budget", "seconds", "seed", "versions", "objective_set", "objectives", "baselines"}
+REST = {"sampler", "budget", "seconds", "seed", "versions", "objective_set", "objectives", "baselines"}
 
 
 def lasting(summary: dict) -> dict:
