@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ from samplers.gflownet.networks.sequence import CausalTransformer
 from samplers.gflownet.policy import StatePolicy
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.sampler import GFlowNetSampler
+from samplers.native import compiler
 
 KEYS = ("hypervolume", "exact_hypervolume", "ratio", "random_ratio", "l1", "trajectories", "seconds")
 
@@ -89,7 +89,7 @@ def grid_sampler(*, beta: float, steps: int, batch: int) -> dict[str, Any]:
         decay_steps=steps / 6,
         weight_decay=0.0,
         floor=-150.0,
-        compile=shutil.which("cc") is not None,
+        compile=compiler() is not None,
     )
 
 
@@ -183,8 +183,10 @@ CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 @torch.no_grad()
-def exact_l1(sampler: GFlowNetSampler, objectives: ObjectiveSet, preferences: Float[Tensor, "k m"]) -> float:
-    """Mean over preferences of the sum over terminals of |p - p*|, for policies of the state."""
+def exact_l1(
+    sampler: GFlowNetSampler, objectives: ObjectiveSet, preferences: Float[Tensor, "k m"], *, uniform: bool = False
+) -> float:
+    """Mean over preferences of the sum over terminals of |p - p*|, for policies of the state; or of uniform draws."""
     module, environment = sampler.module, sampler.environment
     policy, states = module.sampling_policy, environment.states()  # type: ignore[attr-defined]
     assert isinstance(policy, StatePolicy)
@@ -200,7 +202,8 @@ def exact_l1(sampler: GFlowNetSampler, objectives: ObjectiveSet, preferences: Fl
         learned = environment.terminal_distribution(masked(logits, allowed).log_softmax(-1))  # type: ignore[attr-defined]
         everything = torch.ones(len(utility), dtype=torch.bool)
         log_reward = sampler.reward.of_utility(utility, everything, one.repeated(len(utility)))
-        total += float(l1_distance(learned, target_distribution(log_reward)))
+        found = torch.full_like(learned, 1 / len(learned)) if uniform else learned
+        total += float(l1_distance(found, target_distribution(log_reward)))
     return total / len(preferences)
 
 
@@ -353,6 +356,7 @@ def evaluate(name: str, task: Task, sampler: GFlowNetSampler, objectives: Object
     result: dict[str, Any] = {"preferences": len(preferences), "samples": len(samples)}
     if isinstance(environment, HyperGrid) and isinstance(sampler.asking, Preferences):
         result["l1"] = exact_l1(sampler, objectives, preferences)
+        result["uniform_l1"] = exact_l1(sampler, objectives, preferences, uniform=True)
     found, exact = objectives(samples).value, hypervolume(true_front(name))
     result |= {"hypervolume": hypervolume(found), "exact_hypervolume": exact}
     result |= {"ratio": hypervolume(found) / exact, "random_ratio": hypervolume(objectives(random).value) / exact}
