@@ -7,12 +7,8 @@ precisions the network runs in PyTorch, which is also what it is tested against.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogen.dataset.store import cache
+from mogen.errors import RunError
+from samplers.native import compiled
 
 if TYPE_CHECKING:
     from samplers.gdss.network import ScoreNetworkA
@@ -37,9 +34,6 @@ FLAGS = (
     "-mprefer-vector-width=512",
     "-fno-math-errno",
     "-ffp-contract=fast",
-    "-shared",
-    "-fPIC",
-    "-w",
 )
 LANES = 16
 """numbers in a row are padded to a multiple of so many"""
@@ -50,21 +44,11 @@ is_off = False
 @remembered
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where they cannot be had."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if os.environ.get("MOGEN_NATIVE") == "0" or compiler is None or platform.system() != "Linux":
+    if os.environ.get("MOGEN_NATIVE") == "0" or platform.system() != "Linux":
         return None
-    facts = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, platform.node(), platform.machine()]
-    facts.append(torch.backends.cpu.get_cpu_capability())
-    path = cache() / "native" / f"edges-{hashlib.sha256(chr(10).join(facts).encode()).hexdigest()[:16]}.so"
     try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                part = Path(folder) / path.name
-                subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part), "-lm"], check=True, capture_output=True)
-                part.replace(path)
-        return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):
+        return compiled(SOURCE, *FLAGS)
+    except (OSError, RunError):
         return None
 
 
