@@ -49,7 +49,6 @@ from samplers.gflownet.policy import StatePolicy
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.sampler import GFlowNetSampler
 from samplers.native import compiler
-from samplers.native import compiler
 
 KEYS = ("hypervolume", "exact_hypervolume", "ratio", "random_ratio", "l1", "trajectories", "seconds")
 
