@@ -24,6 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mogen.errors import ConfigError, MogenError
+from mogen.run import gemm_rate
 from samplers.diffusion import integrate
 from samplers.gdss.checkpoint import published_model
 from samplers.gdss.native import library, pytorch_only
@@ -87,7 +88,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         processor.append((time.process_time() - before) / options.steps)
         if options.peer:
             peers.append(peer(options.peer))
-    rate = product_rate()
+    rate = gemm_rate()
     flops = counter.get_total_flops()
     found: dict[str, Any] = {
         "n": options.n,
@@ -105,17 +106,6 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         found |= {"peer_seconds": statistics.median(peers), "all_peer_seconds": peers}
         found["times_faster"] = found["peer_seconds"] / found["seconds"]
     return found
-
-
-def product_rate(size: int = 768, repeats: int = 5) -> float:
-    """Floating-point operations a second of a large matrix product, the best of some."""
-    one = torch.randn(size, size)
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        one @ one
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
 
 
 def peer(command: str) -> float:

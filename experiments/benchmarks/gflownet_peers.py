@@ -34,6 +34,7 @@ from gflownet_peer_worker import DIMENSION, SIDE, WIDTH
 from mogen.domain.point import Point
 from mogen.errors import MogenError, RunError
 from mogen.objective import Evaluation
+from mogen.run import gemm_rate
 from samplers.environment.hypergrid import HyperGrid
 from samplers.environment.sequence import SequenceEnvironment
 from samplers.gflownet.condition import ConstantBeta, Unasked
@@ -163,21 +164,6 @@ def paired(batch: int, pythons: Mapping[str, str], arguments: argparse.Namespace
     }
 
 
-def product_rates(size: int = 1024, repeats: int = 20) -> tuple[float, float]:
-    """float32 matrix products in GFLOP/s: what `torch.mm` reaches, and what `product` (oneDNN) does; the best of 5."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    found = []
-    for multiply in (torch.mm, product):
-        best = float("inf")
-        for _ in range(5):
-            started = time.perf_counter()
-            for _ in range(repeats):
-                multiply(a, b)
-            best = min(best, (time.perf_counter() - started) / repeats)
-        found.append(2 * size**3 / best / 1e9)
-    return found[0], found[1]
-
-
 def fit_rate(batch: int, steps: int) -> float:
     """Transitions a second of `GFlowNetSampler.fit`, from the difference between a long and a short training."""
     seconds = []
@@ -244,8 +230,9 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     batches = BATCHES[:1] if arguments.reduced else arguments.batches
     found = {batch: paired(batch, pythons, arguments) for batch in batches}
-    blas, best = product_rates(*((256, 3) if arguments.reduced else ()))
-    best = max(blas, best)
+    size = 256 if arguments.reduced else 1024
+    blas, ours = (gemm_rate(multiply, size=size) / 1e9 for multiply in (torch.mm, product))
+    best = max(blas, ours)
     result: dict[str, Any] = {
         f"{name}_{batch}": part["ratios"].get(name) for batch, part in found.items() for name in PEERS
     }

@@ -21,6 +21,7 @@ import torch
 
 from mogen.objective.set_file import load_set
 from mogen.oracle import Ledger, Oracle, ProcessExecutor
+from mogen.run import gemm_rate
 from samplers.environment.fragment import FragmentEnvironment
 from samplers.environment.rollout import UniformActor, rollout
 from samplers.environment.vocabulary import Fragment, Vocabulary
@@ -31,16 +32,6 @@ from samplers.gflownet.sampler import GFlowNetSampler
 PUBLISHED = (
     "recursionpharma/gflownet: 20-24 trajectories/s on two cores (batch 64, 2.26 M parameters, 2-3 actions a fragment)"
 )
-
-
-def gemm_rate(size: int = 1024, repeats: int = 20) -> float:
-    """Measured float32 matrix-multiplication rate in GFLOP/s."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    a @ b
-    started = time.perf_counter()
-    for _ in range(repeats):
-        a @ b
-    return 2 * size**3 * repeats / (time.perf_counter() - started) / 1e9
 
 
 def measure_rate(
@@ -137,7 +128,7 @@ def benchmark(arguments: argparse.Namespace, vocabulary: str | None, folder: Pat
         "action": "parent site, then fragment and its site: one action a fragment, ending by stop or at 9",
         "published": PUBLISHED,
         "target_trajectories_per_second": 200,
-        "gemm_gflops": gemm_rate(),
+        "gemm_gflops": gemm_rate() / 1e9,
         "threads": arguments.threads,
         "workers": arguments.workers,
         "seed": arguments.seed,

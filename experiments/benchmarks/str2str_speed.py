@@ -19,6 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mogen.domain.backbone import Backbone, Residues
+from mogen.run import gemm_rate
 from samplers.str2str import Denoiser, Size
 from samplers.str2str.network import EdgeTransition
 from samplers.str2str.process import fields_of, network_prediction, perturbed, process
@@ -31,16 +32,6 @@ def concatenated(layer: EdgeTransition, node: torch.Tensor, edge: torch.Tensor) 
     both = torch.cat((edge, node[:, :, None].expand(-1, -1, r, -1), node[:, None].expand(-1, r, -1, -1)), -1)
     hidden = layer.second(layer.first(both).relu()).relu()
     return layer.norm(layer.out(hidden + both))
-
-
-def gemm_rate(size: int = 1024, repeats: int = 10) -> float:
-    """GFLOP/s of a float32 matrix product."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    a @ b
-    started = time.perf_counter()
-    for _ in range(repeats):
-        a @ b
-    return 2 * size**3 * repeats / (time.perf_counter() - started) / 1e9
 
 
 def main() -> None:
@@ -97,7 +88,7 @@ def timed(network: Denoiser, shape: str, repeats: int, bf16: bool) -> dict[str, 
         "largest_difference_angstrom": 10 * float((outputs["ours"] - outputs["concatenated"]).abs().max()),
         "gflop_per_structure": counter.get_total_flops() / b / 1e9,
         "gflops": counter.get_total_flops() / best["ours"] / 1e9,
-        "gemm_gflops": gemm_rate(),
+        "gemm_gflops": gemm_rate() / 1e9,
     }
 
 
