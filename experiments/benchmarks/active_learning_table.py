@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 from collections import defaultdict
@@ -18,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ENOUGH = 5
-"""seeds below which no difference counts as shown"""
+from mogen.metric.comparison import ENOUGH, paired
 
 Results = dict[str, dict[str, dict[int, dict[str, Any]]]]
 """task -> method -> seed -> content of a file"""
@@ -41,27 +39,15 @@ def read(folder: Path) -> Results:
     return found
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95 % t-interval."""
-    from scipy.stats import t
-
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, -math.inf, math.inf
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, mean - half, mean + half
-
-
 def verdict(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]], key: str) -> str:
     """Ours minus theirs over the seeds both have."""
     shared = sorted(set(ours) & set(theirs))
     if not shared:
         return "no common seed"
-    mean, low, high = interval([ours[seed][key] - theirs[seed][key] for seed in shared])
+    apart = paired([ours[seed][key] for seed in shared], [theirs[seed][key] for seed in shared])
     if len(shared) < ENOUGH:
-        return f"{mean:+.4f} ({len(shared)} seeds: too few)"
-    shown = "above" if low > 0 else "below" if high < 0 else "not shown"
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}] {shown}"
+        return f"{apart.mean:+.4f} ({len(shared)} seeds: too few)"
+    return f"{apart.mean:+.4f} [{apart.low:+.4f}, {apart.high:+.4f}] {apart.verdict('above', 'below')}"
 
 
 def table(results: Results) -> str:

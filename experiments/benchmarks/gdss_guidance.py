@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from torch import Tensor
 from mogen.domain.molecule import Molecule
 from mogen.errors import BudgetExhausted, ConfigError, MogenError
 from mogen.metric import fingerprints, intdiv, tanimoto
+from mogen.metric.comparison import paired
 from mogen.objective import ObjectiveSet
 from mogen.objective.set_file import load_set
 from mogen.oracle import Ledger, Oracle
@@ -286,7 +286,7 @@ def rows(traces: Sequence[Trace], methods: Sequence[str], options: argparse.Name
             for k in range(len(QUARTERS))
         ]
         if method != "unguided" and usual:
-            row["gain"] = paired([own - usual[item.seed] for own, item in zip(volumes, mine, strict=True)])
+            row["gain"] = paired(volumes, [usual[item.seed] for item in mine]).to_dict(is_interval=True)
         found.append(row)
     return found
 
@@ -325,16 +325,6 @@ def mean(values: Sequence[float]) -> float:
     return statistics.fmean(values) if values else 0.0
 
 
-def paired(gains: Sequence[float]) -> dict[str, Any]:
-    """The mean of paired differences, and the 95 % interval of its t distribution (none below two of them)."""
-    from scipy.stats import t
-
-    if len(gains) < 2:
-        return {"mean": mean(gains), "low": None, "high": None}
-    half = float(t.ppf(0.975, len(gains) - 1)) * statistics.stdev(gains) / math.sqrt(len(gains))
-    return {"mean": mean(gains), "low": mean(gains) - half, "high": mean(gains) + half}
-
-
 def table(found: Sequence[dict[str, Any]]) -> str:
     """The rows as text."""
     lines = ["method           hypervolume  gain over unguided      worth  GD+    IGD+   diversity  asked  evaluations"]
@@ -342,7 +332,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         gain, told = row.get("gain"), ""
         if gain is not None:
             told = f"{gain['mean']:+.4f}"
-            told += f" [{gain['low']:+.4f}, {gain['high']:+.4f}]" if gain["low"] is not None else ""
+            told += f" [{gain['low']:+.4f}, {gain['high']:+.4f}]" if "low" in gain else ""
         lines.append(
             f"{row['method']:<16} {row['hypervolume']:<12.4f} {told:<26} {row['worth']:.3f}  {row['gd_plus']:.3f}  "
             f"{row['igd_plus']:.3f}  {row['diversity']:.3f}      {row['asked']:<6.0f} {row['network_evaluations']:.0f}"

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from mogen.cli.seeds import spread
+from mogen.metric.comparison import differences, estimates
 from mogen.objective import load_set
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -46,11 +46,11 @@ def rows_of(runs: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     """A row per change: spread of the figures, and of their differences to the default, seed by seed."""
     rows = []
     for name, ours in runs.items():
-        pairs = [
-            {key: a[key] - b[key] for key in a.keys() & b.keys()} for a, b in zip(ours, runs["default"], strict=False)
-        ]
-        row = {"change": name, "seeds": len(ours), "figures": spread(ours)}
-        rows.append(row if name == "default" else {**row, "difference": spread(pairs, is_interval=True)})
+        own = {key: item.to_dict() for key, item in estimates(ours).items()}
+        rows.append({"change": name, "seeds": len(ours), "figures": own})
+        if name != "default":
+            apart = differences(ours, runs["default"][: len(ours)])
+            rows[-1]["difference"] = {key: item.to_dict(is_interval=True) for key, item in apart.items()}
     return rows
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mogen.metric.comparison import ENOUGH, Estimate, differences, estimates
+
 FIGURES = ("hypervolume", "front_size", "zero_share", "r2", "igd_plus", "diversity", "alignment", "asked", "paid")
-ENOUGH = 5
-"""seeds below which no difference counts as shown"""
 
 
 def summarise(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -21,26 +19,18 @@ def summarise(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {
         **{key: summaries[0][key] for key in ("budget", "objective_set") if key in summaries[0]},
         "seeds": [item["seed"] for item in summaries],
-        "figures": spread(ours),
+        "figures": _plain(estimates(ours)),
         "baselines": {},
     }
     for name in summaries[0].get("baselines", {}):
         theirs = [figures(item["baselines"][name]) for item in summaries]
-        pairs = [{key: a[key] - b[key] for key in a.keys() & b.keys()} for a, b in zip(ours, theirs, strict=True)]
-        difference = spread(pairs, is_interval=True)
+        apart = differences(ours, theirs)
         result["baselines"][name] = {
-            "figures": spread(theirs),
-            "difference": difference,
-            "verdict": verdict(difference.get("hypervolume", {}), len(summaries)),
+            "figures": _plain(estimates(theirs)),
+            "difference": _plain(apart, is_interval=True),
+            "verdict": apart["hypervolume"].verdict() if "hypervolume" in apart else "too few seeds",
         }
     return result
-
-
-def verdict(difference: Mapping[str, float], count: int) -> str:
-    """What a paired difference over some seeds shows: beats, loses, not shown, or too few seeds."""
-    if count < ENOUGH or "low" not in difference:
-        return "too few seeds"
-    return "beats" if difference["low"] > 0 else "loses" if difference["high"] < 0 else "not shown"
 
 
 def figures(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -51,12 +41,6 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float]:
         items = {f"{key}.{part}": item for part, item in value.items()} if isinstance(value, Mapping) else {key: value}
         found |= {name: float(item) for name, item in items.items() if isinstance(item, int | float)}
     return found
-
-
-def spread(rows: Sequence[Mapping[str, float]], *, is_interval: bool = False) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation (n - 1) of what every row has, with the 95 % t-interval of the mean if wanted."""
-    shared = [key for key in rows[0] if all(key in row for row in rows)]
-    return {key: _spread([row[key] for row in rows], is_interval) for key in sorted(shared)}
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -75,15 +59,8 @@ def table(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float], is_interval: bool) -> dict[str, float]:
-    mean, deviation = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-    found = {"mean": mean, "standard_deviation": deviation}
-    if is_interval and len(values) > 1:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
-        found |= {"low": mean - half, "high": mean + half}
-    return found
+def _plain(found: Mapping[str, Estimate], *, is_interval: bool = False) -> dict[str, dict[str, float]]:
+    return {key: item.to_dict(is_interval=is_interval) for key, item in found.items()}
 
 
 def _line(

@@ -8,7 +8,7 @@ import pytest
 
 from mogen.cli import run_command
 from mogen.cli.main import main
-from mogen.cli.seeds import figures, summarise, table, verdict
+from mogen.cli.seeds import figures, summarise, table
 
 T_4 = 2.7764451
 """the 97.5 % quantile of Student's t with 4 degrees of freedom, from a printed table"""
@@ -39,20 +39,6 @@ def test_a_paired_interval_by_hand():
 
 def test_null_figures_are_left_out():
     assert figures(summary(0, 1.0, 1.0)) == {"hypervolume": 1.0, "diversity.intdiv": 0.5, "asked": 10.0}
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "count", "said"),
-    [
-        (0.1, 0.2, 5, "beats"),
-        (-0.2, -0.1, 5, "loses"),
-        (-0.1, 0.1, 9, "not shown"),
-        (0.0, 0.1, 5, "not shown"),
-        (0.1, 0.2, 4, "too few seeds"),
-    ],
-)
-def test_beats_needs_five_seeds_and_an_interval_off_zero(low, high, count, said):
-    assert verdict({"low": low, "high": high}, count) == said
 
 
 def test_fewer_than_five_seeds_say_so_and_one_seed_has_no_interval():
