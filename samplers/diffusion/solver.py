@@ -1,8 +1,9 @@
 """One interval of the reverse process, by many methods; the loop is in `integrate`.
 
 The reverse process is dx = [f - g^2 s] dt + g dw, its probability flow dx = [f - g^2 s / 2] dt, with the joint score s
-(Jo et al. 2022, eq. 3; Song et al. 2021). All fields of a step are moved from the same state. With r = scale(t_next) /
-scale(t), the linear part alone takes x to r x in reverse time and adds noise of variance r^2 std(t)^2 - std(t_next)^2.
+(Jo et al. 2022, eq. 3; Song et al. 2021). All fields of a step are moved from the same state. With r = scale(other)
+/ scale(t), the linear part alone takes x from t to r x at another time and adds noise of variance |std(other)^2 -
+r^2 std(t)^2|, later or earlier.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class ReverseDiffusion(Solver):
         share = 0.5 if self.is_deterministic else 1.0
         mean, width = {}, {}
         for name, sde in process.items():
-            ratio, variance = forward_step(sde, t, t_next)
+            ratio, variance = transition(sde, t_next, t)
             s = slope[name]
             mean[name] = sde.shrink(fields[name], 2 - ratio) + over(share * variance, s) * s
             width[name] = variance.sqrt()
@@ -162,7 +163,7 @@ class Langevin:
         for name, sde in process.items():
             length = self.length(noise[name]) / self.length(slope[name]).clamp(min=1e-12)
             is_still = self.length(slope[name]) <= 1e-12
-            size = 2 * forward_step(sde, t, t_next)[0] ** 2 * (self.snr * length) ** 2
+            size = 2 * transition(sde, t_next, t)[0] ** 2 * (self.snr * length) ** 2
             size = torch.where(is_still, 0.0, size)
             mean[name] = over(size, slope[name]) * slope[name]
             width[name] = self.scale * (2 * size).sqrt()
@@ -340,26 +341,9 @@ class Repeated(Solver):
         del memory
         made = self.solver.step(process, score, fields, t, t_next, generator=generator)
         for _ in range(self.times - 1):
-            again = forward(process, made.fields, t_next, t, generator=generator)
+            again = linear_step(process, made.fields, t_next, t, generator=generator).fields
             made = self.solver.step(process, score, again, t, t_next, generator=generator)
         return Step(made.fields, made.mean)
-
-
-def forward(
-    process: ProductSDE,
-    fields: Fields,
-    t: Float[Tensor, " b"],
-    later: Float[Tensor, " b"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Fields:
-    """Fields at t, taken by the forward process to a later time."""
-    mean, width = {}, {}
-    for name, sde in process.items():
-        ratio, variance = forward_step(sde, later, t)
-        mean[name] = sde.shrink(fields[name], ratio)
-        width[name] = variance.sqrt()
-    return moved_by(process, fields, mean, process.noise(fields, generator=generator), width).fields
 
 
 def flow(
@@ -379,29 +363,29 @@ def flow(
     }
 
 
-def forward_step(
-    sde: SDE, t: Float[Tensor, " b"], t_next: Float[Tensor, " b"]
+def transition(
+    sde: SDE, t: Float[Tensor, " b"], other: Float[Tensor, " b"]
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """scale(t) / scale(t_next), and the variance the forward process adds from t_next to t."""
-    now, then = sde.marginal(t), sde.marginal(t_next)
-    ratio = now.scale / then.scale
-    return ratio, (now.std**2 - (ratio * then.std) ** 2).clamp(min=0)
+    """r = scale(other) / scale(t), and the variance |std(other)^2 - (r std(t))^2| of the noise added on the way."""
+    here, there = sde.marginal(t), sde.marginal(other)
+    ratio = there.scale / here.scale
+    return ratio, (there.std**2 - (ratio * here.std) ** 2).abs()
 
 
 def linear_step(
     process: ProductSDE,
     fields: Fields,
     t: Float[Tensor, " b"],
-    t_next: Float[Tensor, " b"],
+    other: Float[Tensor, " b"],
     *,
     generator: torch.Generator | None = None,
 ) -> Step:
-    """dx = f dt + g dw in reverse time, exactly."""
+    """dx = f dt + g dw, exactly: the forward process to a later time, or in reverse to an earlier one."""
     mean, width = {}, {}
     for name, sde in process.items():
-        ratio, variance = forward_step(sde, t, t_next)
-        mean[name] = sde.shrink(fields[name], 1 / ratio)
-        width[name] = variance.sqrt() / ratio
+        ratio, variance = transition(sde, t, other)
+        mean[name] = sde.shrink(fields[name], ratio)
+        width[name] = variance.sqrt()
     return moved_by(process, fields, mean, process.noise(fields, generator=generator), width)
 
 

@@ -30,6 +30,7 @@ from samplers.diffusion import (
     integrate,
     times,
 )
+from samplers.diffusion.solver import transition
 
 MEAN, SPREAD = 0.5, 0.4
 PROCESSES = [VP(0.1, 5.0), SubVP(0.1, 5.0), VE(0.05, 3.0)]
@@ -259,3 +260,14 @@ def test_a_grid_must_fall() -> None:
     process = ProductSDE({"x": VP()})
     with pytest.raises(ConfigError, match="falling"):
         integrate(process, exact_score(VP()), Heun(), {"x": torch.zeros(1, 1)}, torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("sde", PROCESSES, ids=names)
+@pytest.mark.parametrize(("t", "other"), [(0.2, 0.7), (0.9, 0.35), (0.4, 0.4)])
+def test_the_linear_part_is_the_integral_of_its_noise(sde: SDE, t: float, other: float) -> None:
+    between = torch.linspace(t, other, 2001, dtype=torch.float64)
+    grown = sde.marginal(between[-1:]).scale / sde.marginal(between).scale
+    ratio, variance = transition(sde, between[:1], between[-1:])
+    assert torch.allclose(ratio, grown[:1])
+    expected = torch.trapezoid((grown * sde.diffusion(between)) ** 2, between).abs()
+    assert torch.allclose(variance, expected, rtol=1e-5, atol=1e-15)
