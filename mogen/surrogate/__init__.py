@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from mogen.surrogate.classifier import Alerts as Alerts
 from mogen.surrogate.feasibility import Feasibility as Feasibility
 from mogen.surrogate.features import CountFingerprints as CountFingerprints
 from mogen.surrogate.features import Features as Features

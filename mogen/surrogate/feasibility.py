@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Generic, Self, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mogen.surrogate.gaussian_process import GaussianProcess
+from mogen.surrogate.classifier import HELD_OUT, Alerts, Classifier, Smooth
 from mogen.surrogate.kernel import Kernel
 from mogen.surrogate.surrogate import Observations
 from mogen.types import C
 
-_NOISE = 0.1
+_LEAST = math.log(1e-2)
 
 
 @final
 class Feasibility(Generic[C]):
-    """A least-squares Gaussian process classifier of validity (Rasmussen and Williams 6.5).
+    """What foresees failures best: likeness to candidates that failed (`Smooth`), or parts they contain (`Alerts`).
 
-    Labels are 1 and 0; P(valid) = Phi((mean - 1/2) / sqrt(variance + 0.01)), at least 0.01.
+    Both learn from the older three quarters of the candidates; the one whose probabilities of the newest quarter have
+    the higher likelihood is kept, and learns from all. No probability is below 0.01.
     """
 
-    def __init__(self, process: GaussianProcess[C]) -> None:
-        self.process = process
+    def __init__(self, classifier: Classifier[C]) -> None:
+        self.classifier = classifier
 
     @classmethod
     def learned(cls, observations: Observations[C], kernels: Sequence[Kernel] | None = None) -> Self | None:
         """The classifier of what was observed; None where all failed or none did: there is nothing to learn."""
-        failed = observations.has_failed
+        failed, candidates = observations.has_failed, observations.candidates
         if failed.all() or not failed.any():
             return None
-        label = (~failed).double()[:, None]
-        process: GaussianProcess[C] = GaussianProcess(kernels)
-        noise = torch.full_like(label, _NOISE)
-        process.fit(Observations(observations.candidates, label, noise, observations.is_valid, label))
-        return cls(process)
+        first = round((1 - HELD_OUT) * len(candidates))
+        kinds: list[Classifier[C]] = [Smooth(kernels), Alerts()]
+        if 0 < first < len(candidates):
+            scores = []
+            for kind in kinds:
+                foreseen = kind.fit(candidates[:first], failed[:first]).log_probability(candidates[first:])
+                scores.append(_likelihood(foreseen, failed[first:]))
+            kinds = [kinds[scores.index(max(scores))]]
+        return cls(kinds[0].fit(candidates, failed))
 
     def log_probability(self, candidates: Sequence[C]) -> Float[Tensor, " n"]:
         """log P(valid) of every candidate."""
-        mean, deviation = self.process.marginal(candidates)
-        score = (mean - 0.5) / (deviation**2 + _NOISE**2).sqrt()
-        return torch.special.ndtr(score[:, 0]).clamp(min=1e-2).log()
+        return self.classifier.log_probability(candidates).clamp(min=_LEAST)
+
+
+def _likelihood(log_probability: Float[Tensor, " n"], failed: Bool[Tensor, " n"]) -> float:
+    """Log-likelihood of what happened; nothing is foreseen more surely than to 1 in 100."""
+    chance = log_probability.exp().clamp(0.01, 0.99)
+    return float(torch.where(failed, 1 - chance, chance).log().sum())
