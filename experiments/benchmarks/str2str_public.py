@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mogen.errors import DataError
+from samplers.diffusion import Fields, so3
 from samplers.str2str import Denoiser
 from samplers.str2str.process import NM
 
@@ -68,25 +70,74 @@ def public_network(folder: Path, network: Denoiser) -> nn.Module:
     """The network of the checkout, of the same size as ours and with its weights."""
     if not (folder / "src" / "models" / "net" / "denoising_ipa.py").is_file():
         raise DataError(f"expected a checkout of the public Str2Str (with src/models/net), got none in {folder}")
-    for name, attributes in (("src.utils", {"__path__": [str(folder / "src" / "utils")]}), ("tree", {"map_structure": _mapped})):
-        if name not in sys.modules:
-            module = types.ModuleType(name)
-            vars(module).update(attributes)
-            sys.modules[name] = module
-    sys.path.insert(0, str(folder))
-    from src.models.net.denoising_ipa import DenoisingNet, EmbeddingModule  # type: ignore[import-not-found]
-    from src.models.net.ipa import TranslationIPA  # type: ignore[import-not-found]
+    with _importable(folder):
+        from src.models.net.denoising_ipa import DenoisingNet, EmbeddingModule  # type: ignore[import-not-found]
+        from src.models.net.ipa import TranslationIPA  # type: ignore[import-not-found]
 
     size = network.size
     theirs = DenoisingNet(
         EmbeddingModule(32, size.node, size.edge),
         TranslationIPA(
-            size.node, size.edge, NM, size.blocks, size.skip, size.layer_heads, size.layers, size.hidden, size.heads,
-            size.query_points, size.value_points,
+            size.node,
+            size.edge,
+            NM,
+            size.blocks,
+            size.skip,
+            size.layer_heads,
+            size.layers,
+            size.hidden,
+            size.heads,
+            size.query_points,
+            size.value_points,
         ),
     )
     theirs.load_state_dict(published_state(network), strict=True)
     return theirs.requires_grad_(False).eval()
+
+
+def public_atoms(network: nn.Module) -> Callable[[Fields, Tensor], Tensor]:
+    """Their prediction for our fields as N, CA, C, O and CB (Å)."""
+
+    def call(fields: Fields, t: Tensor) -> Tensor:
+        b, r = fields["exists"].shape
+        frames = torch.cat((so3.quaternion(fields["rotations"]), fields["translations"] / NM), -1)
+        made = network(
+            {
+                "residue_mask": fields["exists"].float(),
+                "fixed_mask": (~fields["moves"]).float(),
+                "residue_idx": fields["positions"],
+                "t": t,
+                "sc_ca_t": fields["seen"] / NM,
+                "rigids_t": frames,
+                "torsion_angles_sin_cos": torch.zeros(b, r, 7, 2),
+                "aatype": torch.zeros(b, r, dtype=torch.long),
+            }
+        )
+        return made["atom37"][:, :, [0, 1, 2, 4, 3]]
+
+    return call
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets the checkout be imported; the stand-ins are taken away again."""
+    stands: dict[str, dict[str, Any]] = {
+        "src.utils": {"__path__": [str(folder / "src" / "utils")]},
+        "tree": {"map_structure": _mapped},
+    }
+    before = {name: sys.modules.get(name) for name in stands}
+    for name, attributes in stands.items():
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(attributes)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, module in before.items():
+            sys.modules.pop(name)
+            if module is not None:
+                sys.modules[name] = module
 
 
 def _mapped(function: Callable[[Any], Any], nested: Any) -> Any:

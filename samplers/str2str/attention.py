@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from samplers.str2str.dense import Linear, dense
 
-def linear(inputs: int, outputs: int, kind: str = "default") -> nn.Linear:
+
+def linear(inputs: int, outputs: int, kind: str = "default") -> Linear:
     """A linear layer with AlphaFold 2's starting weights: default (LeCun), relu (He) or final (zeros); biases are 0."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     nn.init.zeros_(layer.bias)
     if kind == "final":
         nn.init.zeros_(layer.weight)
@@ -64,7 +66,7 @@ class InvariantPointAttention(nn.Module):
         k, v = self.kv(node).view(b, r, h, 2 * c).split(c, -1)
         q_points = self.q_points(node).view(b, r, h * self.query_points, 3)
         kv_points = self.kv_points(node).view(b, r, h * (self.query_points + self.value_points), 3)
-        bias, pair_value = self.pair_bias(edge), self.pair_value(edge)
+        bias, pair_value = self._of_pairs(edge)
         with torch.autocast(node.device.type, enabled=False):
             q, k, v, bias = full(q), full(k), full(v), full(bias)
             ask, offer = full(q_points), full(kv_points)
@@ -79,6 +81,13 @@ class InvariantPointAttention(nn.Module):
             pairs.flatten(2),
         )
         return self.out(torch.cat([part.to(node.dtype) for part in found], -1))
+
+    def _of_pairs(self, edge: Float[Tensor, "b r r e"]) -> tuple[Float[Tensor, "b r r h"], Float[Tensor, "b r r f"]]:
+        """Both projections of pairs, as one product."""
+        weight = torch.cat((self.pair_bias.weight, self.pair_value.weight))
+        found = dense(edge, weight, torch.cat((self.pair_bias.bias, self.pair_value.bias)))
+        bias, value = found.split((self.heads, found.shape[-1] - self.heads), -1)
+        return bias, value
 
     def _attend(
         self,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mogen.errors import ConfigError
 from samplers.diffusion import so3
 from samplers.str2str.attention import InvariantPointAttention, full, linear
+from samplers.str2str.dense import Linear, by_pieces, dense
 
 SINES = 32
 """width of the embeddings of times and positions"""
@@ -141,11 +142,14 @@ class Embedder(nn.Module):
         time = torch.cat((time, (~moves).to(time.dtype)[..., None]), -1)
         mask = exists.to(time.dtype)[..., None]
         node = self.node(torch.cat((time, position_embedding(positions.to(time.dtype))), -1)) * mask
-        edge = self._pairs(time, positions, seen) * (mask[:, :, None] * mask[:, None])
-        return node, edge
+        return node, self._pairs(time, positions, seen, exists)
 
     def _pairs(
-        self, time: Float[Tensor, "b r d"], positions: Int[Tensor, "b r"], seen: Float[Tensor, "b r 3"]
+        self,
+        time: Float[Tensor, "b r d"],
+        positions: Int[Tensor, "b r"],
+        seen: Float[Tensor, "b r 3"],
+        exists: Bool[Tensor, "b r"],
     ) -> Float[Tensor, "b r r e"]:
         width = SINES + 1
         weight, constant = self.edge.first.weight, self.edge.first.bias
@@ -157,9 +161,15 @@ class Embedder(nn.Module):
         table = position_embedding(torch.arange(-far, far + 1, device=time.device).to(time.dtype))
         table = table @ weight[:, 2 * width : 2 * width + SINES].T
         bins = torch.cat((weight[:, -BINS:].T, torch.zeros_like(weight[:, :1].T)))
-        found = (here + constant)[:, :, None] + there[:, None]
-        found = found + table[offset + far] + bins[distance_bin(10 * seen)]
-        return self.edge.rest(found)
+        here, offset, seen_bin = here + constant, offset + far, distance_bin(10 * seen)
+
+        def made(items: slice, rows: slice) -> Tensor:
+            shared = items if len(offset) > 1 else slice(0, 1)
+            found = here[items, rows, None] + there[items, None]
+            found = found + table[offset[shared, rows]] + bins[seen_bin[items, rows]]
+            return masked(self.edge.rest(found), exists, items, rows)
+
+        return by_pieces(made, exists)
 
 
 @final
@@ -168,10 +178,8 @@ class Mlp(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.first = nn.Linear(inputs, width)
-        self.rest = nn.Sequential(
-            nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width)
-        )
+        self.first = Linear(inputs, width)
+        self.rest = nn.Sequential(nn.ReLU(), Linear(width, width), nn.ReLU(), Linear(width, width), nn.LayerNorm(width))
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b e"]:
         return self.rest(self.first(x))
@@ -230,14 +238,31 @@ class Block(nn.Module):
         mask = exists.to(moving.dtype)[..., None]
         attended = self.attention(node, edge, rotations, translations, exists) * mask
         node = self.norm(node + attended)
-        mixed = self.transformer(torch.cat((node, self.skip(first)), -1), src_key_padding_mask=~exists)
+        mixed = torch.cat((node, self.skip(first)), -1)
+        for layer in self.transformer.layers:
+            mixed = encoded(layer, mixed, exists)
         node = self.transition(node + self.mix(mixed)) * mask
         change = full(self.update(node)) * moving
         with torch.autocast(node.device.type, enabled=False):
             rotations, translations = moved(rotations, translations, change)
         if self.pairs is not None:
-            edge = self.pairs(node, edge) * (mask[:, :, None] * mask[:, None])
+            edge = self.pairs(node, edge, exists)
         return node, edge, rotations, translations
+
+
+def encoded(
+    layer: nn.TransformerEncoderLayer, x: Float[Tensor, "b r d"], exists: Bool[Tensor, "b r"]
+) -> Float[Tensor, "b r d"]:
+    """What a transformer layer (norms last, ReLU, no dropout) makes of residues that look at those that exist."""
+    attention = layer.self_attn
+    parts = dense(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, -1)
+    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in parts)
+    mask = None if bool(exists.all()) else exists[:, None, None]
+    seen = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = attention.out_proj
+    x = layer.norm1(x + dense(seen.transpose(1, 2).flatten(2), out.weight, out.bias))
+    hidden = dense(x, layer.linear1.weight, layer.linear1.bias, relu=True)
+    return layer.norm2(x + dense(hidden, layer.linear2.weight, layer.linear2.bias))
 
 
 def moved(
@@ -289,20 +314,45 @@ class EdgeTransition(nn.Module):
         self.out = linear(width, edge, "final")
         self.norm = nn.LayerNorm(edge)
 
-    def forward(self, node: Float[Tensor, "b r d"], edge: Float[Tensor, "b r r e"]) -> Float[Tensor, "b r r e"]:
+    def forward(
+        self, node: Float[Tensor, "b r d"], edge: Float[Tensor, "b r r e"], exists: Bool[Tensor, "b r"]
+    ) -> Float[Tensor, "b r r e"]:
         node = self.node(node)
-        hidden = self.second(self._spread(self.first, node, edge).relu_()).relu_()
-        return self.norm(nn.functional.linear(hidden, self.out.weight) + self._spread(self.out, node, edge))
+        first, out = self._split(self.first, node), self._split(self.out, node)
+        second, last = self.second.weight.to(node.dtype), self.out.weight.to(node.dtype)
 
-    def _spread(
-        self, layer: nn.Linear, node: Float[Tensor, "b r d"], edge: Float[Tensor, "b r r e"]
-    ) -> Float[Tensor, "b r r f"]:
-        """The layer applied to [z; n_i; n_j]."""
+        def made(items: slice, rows: slice) -> Tensor:
+            pairs = edge[items, rows]
+            hidden = first.spread(pairs, items, rows).relu_()
+            hidden = dense(hidden, second, self.second.bias, relu=True)
+            return masked(self.norm(out.spread(pairs, items, rows).add_(dense(hidden, last))), exists, items, rows)
+
+        return by_pieces(made, exists)
+
+    def _split(self, layer: nn.Linear, node: Float[Tensor, "b r d"]) -> Spread:
+        """A layer of [z; n_i; n_j] with what it makes of residues already made."""
         on_edge, on_here, on_there = layer.weight.split((self.edge, self.width, self.width), 1)
-        here = nn.functional.linear(node, on_here, layer.bias)
-        there = nn.functional.linear(node, on_there)
-        found = nn.functional.linear(edge, on_edge)
-        return found.add_(here[:, :, None]).add_(there[:, None])
+        return Spread(on_edge.to(node.dtype).contiguous(), dense(node, on_here, layer.bias), dense(node, on_there))
+
+
+def masked(
+    pairs: Float[Tensor, "k i r e"], exists: Bool[Tensor, "b r"], items: slice, rows: slice
+) -> Float[Tensor, "k i r e"]:
+    """Pairs of some items and rows, zero where either residue does not exist."""
+    here, there = exists[items, rows, None], exists[items, None]
+    return pairs if bool(there.all()) else pairs * (here & there)[..., None]
+
+
+class Spread(NamedTuple):
+    """W [z; n_i; n_j] + b as W_z z + (W_a n + b)_i + (W_b n)_j."""
+
+    weight: Float[Tensor, "f e"]
+    here: Float[Tensor, "b r f"]
+    there: Float[Tensor, "b r f"]
+
+    def spread(self, edge: Float[Tensor, "k i r e"], items: slice, rows: slice) -> Float[Tensor, "k i r f"]:
+        """The layer applied to some items and rows of the pairs."""
+        return dense(edge, self.weight).add_(self.here[items, rows, None]).add_(self.there[items, None])
 
 
 @final

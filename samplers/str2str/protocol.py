@@ -43,7 +43,7 @@ class Protocol:
         self_conditioning: whether the network sees its prediction before.
         is_prior: start from pure noise instead of the noisy input; only the chain's length and numbers are used.
         batch: replicas denoised together.
-        bf16: whether matrix products are in bfloat16; geometry stays in float32.
+        precision: float32, or bf16: matrix products in bfloat16, geometry in float32.
     """
 
     starts: tuple[float, ...] = STARTS
@@ -54,11 +54,13 @@ class Protocol:
     self_conditioning: bool = True
     is_prior: bool = False
     batch: int = 16
-    bf16: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.starts or self.batch < 1:
             raise ConfigError(f"expected at least one start time and a batch of at least 1, got {self}")
+        if self.precision not in ("float32", "bf16"):
+            raise ConfigError(f"expected the precision float32 or bf16, got {self.precision!r}")
         for start in self.starts:
             grid_of(self.schedule, start, self.steps)
             solver_of(self.method, self.schedule, start, self.noise_scale)

@@ -252,7 +252,7 @@ class Str2StrSampler(Sampler[Backbone]):
         """What predicts clean frames; raises `RunError` where nothing was trained."""
         if self.network is None:
             raise RunError("expected a trained Str2Str model, got one that was neither fitted nor loaded")
-        return network_prediction(self.network, bf16=self.protocol.bf16)
+        return network_prediction(self.network, bf16=self.protocol.precision == "bf16")
 
     def check(self, backbone: Backbone, fixed: Sequence[int]) -> None:
         """Raises `ConfigError` for a chain or for residues that the model cannot take."""

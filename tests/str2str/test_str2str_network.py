@@ -6,16 +6,19 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import linear as nn_linear
 
 from mogen.errors import ConfigError
 from samplers.diffusion import so3
 from samplers.str2str.attention import InvariantPointAttention
+from samplers.str2str.dense import PAIRS, dense, pieces
 from samplers.str2str.network import (
     BINS,
     Denoiser,
     EdgeTransition,
     Size,
     distance_bin,
+    encoded,
     moved,
     position_embedding,
     time_embedding,
@@ -185,7 +188,50 @@ def test_the_split_transition_of_pairs_equals_the_concatenated_one():
     small = layer.node(node)
     both = torch.cat((edge, small[:, :, None].expand(-1, -1, 5, -1), small[:, None].expand(-1, 5, -1, -1)), -1)
     hidden = layer.second(layer.first(both).relu()).relu()
-    assert torch.allclose(layer(node, edge), layer.norm(layer.out(hidden + both)), atol=1e-12)
+    assert torch.allclose(layer(node, edge, torch.ones(2, 5).bool()), layer.norm(layer.out(hidden + both)), atol=1e-12)
+
+
+def test_a_fused_product_is_the_plain_one():
+    generator = seeded(2)
+    x, weight = torch.randn(3, 50, 24, generator=generator), torch.randn(40, 24, generator=generator)
+    bias, plain = torch.randn(40, generator=generator), nn_linear
+    with torch.no_grad():
+        assert torch.allclose(dense(x, weight, bias), plain(x, weight, bias), atol=1e-5)
+        assert torch.allclose(dense(x, weight, relu=True), plain(x, weight).relu(), atol=1e-5)
+        part = weight.split((10, 14), 1)[1]  # strides of a wider matrix
+        assert torch.allclose(dense(x[..., 10:], part), plain(x[..., 10:], part), atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert dense(x, weight, bias).dtype == torch.bfloat16
+            assert torch.allclose(dense(x, weight, bias).float(), plain(x, weight, bias).float(), atol=0.2)
+
+
+@pytest.mark.parametrize("b, r", [(1, 1), (3, 20), (7, 64), (2, 65), (1, 130), (2, 4097)])
+def test_pieces_of_pairs_are_all_pairs_once(b, r):
+    seen = torch.zeros(b, r)
+    for items, rows in pieces(b, r):
+        seen[items, rows] += 1
+        assert (items.stop - items.start) * (rows.stop - rows.start) * r <= max(PAIRS + r, r)
+    assert (seen == 1).all()
+
+
+def test_what_is_made_in_pieces_is_what_gradients_are_computed_with():
+    net, given = network(TINY, torch.float32), inputs(b=3, r=70, dtype=torch.float32)
+    given["exists"][1, 60:] = False
+    whole = net(**given)
+    with torch.no_grad():
+        made = net(**given)
+    for name in ("rotations", "translations", "psi"):
+        there, here = getattr(whole, name)[given["exists"]], getattr(made, name)[given["exists"]]
+        assert whole.translations.requires_grad and torch.allclose(there, here, atol=1e-4)
+
+
+def test_a_transformer_layer_is_torchs():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True).double()
+    x, exists = torch.randn(2, 5, 8).double(), torch.ones(2, 5).bool()
+    assert torch.allclose(encoded(layer, x, exists), layer(x), atol=1e-12)
+    exists[1, 3:] = False
+    assert torch.allclose(encoded(layer, x, exists)[exists], layer(x, src_key_padding_mask=~exists)[exists], atol=1e-12)
 
 
 def test_the_gathered_first_layer_of_pairs_equals_the_plain_one():

@@ -207,6 +207,7 @@ def test_options_that_make_no_sense_are_one_sentence():
         {"starts": (1.5,)},
         {"steps": 0},
         {"batch": 0},
+        {"precision": "float16"},
     ):
         with pytest.raises(ConfigError):
             Protocol(**options)
@@ -231,6 +232,21 @@ def test_a_saved_sampler_draws_the_same_conformations(tmp_path):
     assert one.candidates == two.candidates and len(one) == 5
     _, starts = made.conformations(chain(), 5, generator=seeded())
     assert starts == [0.2, 0.4, 0.2, 0.4, 0.2]
+
+
+def test_bfloat16_is_an_option_that_stays_near_float32(tmp_path):
+    made = sampler(tmp_path)
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.02, generator=seeded(1))
+    found = {}
+    for precision in ("float32", "bf16"):
+        made.protocol = Protocol((0.2,), steps=3, method="euler", precision=precision)
+        found[precision] = torch.stack([b.ca for b in made.conformations(chain(), 4, generator=seeded())[0]])
+    away = (found["bf16"] - found["float32"]).norm(dim=-1)
+    moved = (found["float32"] - chain().ca).norm(dim=-1)
+    assert 0 < float(away.mean()) < 0.1 * float(moved.mean())
 
 
 def test_what_a_model_cannot_do_is_one_sentence(tmp_path):
