@@ -63,6 +63,8 @@ def test_conformations_and_their_table_are_written(tmp_path, model, kind, capsys
         (["--input", "none.pdb"], "there is none at none.pdb"),
         (["--input", "CUT"], "cut.cif"),
         (["--input", "LONG"], "at most 512 residues"),
+        (["--input", "WITHOUT"], "there are no CA atoms"),
+        (["--input", "NAN"], "three finite coordinates in line"),
         ([], "input structure"),
     ],
 )
@@ -73,11 +75,25 @@ def test_mistakes_are_one_sentence_and_exit_2(tmp_path, model, options, sentence
     long = chain(12).coordinates.repeat(167, 1, 1)[:2000]
     write_backbones(tmp_path / "long.pdb", [Backbone.of(long, Residues.numbered("A" * 2000))])
     write_backbones(tmp_path / "one.pdb", [chain(1)])
-    places = {"IN": "in.pdb", "ONE": "one.pdb", "CUT": "cut.cif", "LONG": "long.pdb"}
+    atoms = (tmp_path / "in.pdb").read_text().splitlines(keepends=True)
+    (tmp_path / "without.pdb").write_text("".join(line for line in atoms if line[12:16].strip() != "CA"))
+    (tmp_path / "nan.pdb").write_text("".join(line[:30] + "     nan" + line[38:] for line in atoms))
+    places = {name: f"{name.lower()}.pdb" for name in ("IN", "ONE", "LONG", "WITHOUT", "NAN")} | {"CUT": "cut.cif"}
     given = [str(tmp_path / places[item]) if item in places else item for item in options]
     assert main(["sample", model, *given, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+def test_residues_that_are_none_of_the_twenty_are_kept_and_named_once(tmp_path, model, capsys, caplog):
+    atoms = (tmp_path / "in.pdb").read_text().splitlines(keepends=True)
+    strange = [line[:17] + "ZZZ" + line[20:] if line[22:26] == "   5" else line for line in atoms]
+    (tmp_path / "strange.pdb").write_text("".join(strange))
+    given = ["--input", str(tmp_path / "strange.pdb"), "-n", "2", "--out", str(tmp_path / "out")]
+    assert main(["sample", model, *given]) == 0
+    assert [item.sequence for item in read_backbones(tmp_path / "out" / "conformations.pdb")] == ["ACDEXGHIKLMN"] * 2
+    told = caplog.text + capsys.readouterr().err
+    assert told.count("1 residues are none of the 20 and stand as UNK, the first ZZZ A5") == 1
 
 
 @pytest.mark.parametrize(
