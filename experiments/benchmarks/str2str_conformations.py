@@ -1,7 +1,7 @@
 """Conformations of every input by a model, beside torsion noise, an elastic network and the input itself.
 
     python experiments/benchmarks/str2str_conformations.py --model runs/str2str/model [--inputs FOLDER] \
-        [--pairs protein_backbones] [--adk] [--starts 0.1 0.25 0.4] [-n 20] [--seed 0] [--json rows.json]
+        [--pairs protein_backbones] [--adk] [--released] [--starts 0.1 0.25 0.4] [-n 20] [--seed 0] [--json rows.json]
 
 One row per protein, noise time and method. Torsion noise and the elastic network have the model's mean RMSD from the
 input. At the end, per noise time, Wilcoxon's signed-rank test over inputs of Val-CA against torsion noise. Pair
@@ -11,7 +11,9 @@ are counted raw and after the relaxation of mogen.domain.relaxation, which moves
 
 With --pairs also one pair of conformations of every cluster held out of training: TM_ens and the smallest RMSD to the
 other state, from as many structures of every method; Wilcoxon over clusters. With --adk the same for adenylate kinase,
-and the mean distance of the transition's frames to the nearest sample (MAT-R).
+and the mean distance of the transition's frames to the nearest sample (MAT-R). With --released every input is also
+drawn by the released protocol (int(1000 T) steps of a length of its own) with the same weights, in turn with ours:
+structures a second, Val-CA and RMSD from the input of both, each with Wilcoxon's test (two-sided) over inputs.
 """
 
 from __future__ import annotations
@@ -123,23 +125,31 @@ def after_relaxation(atoms: Float[Tensor, "k r 4 3"], backbone: Backbone) -> dic
     return {"relaxed_peptide_above_1_4": share, "relaxed_largest_move": moved}
 
 
+def by_model(
+    sampler: Str2StrSampler,
+    backbone: Backbone,
+    start: float,
+    arguments: argparse.Namespace,
+    generator: torch.Generator,
+    **other: str,
+) -> tuple[Tensor, dict[str, Any]]:
+    """Conformations of the model by the protocol of the arguments (or another), and what they cost."""
+    names = ("steps", "method", "schedule", "noise_scale", "precision")
+    settings = {name: getattr(arguments, name) for name in names} | other
+    sampler.protocol = replace(sampler.protocol, starts=(start,), **settings)
+    began = time.perf_counter()
+    found, _ = sampler.conformations(backbone, arguments.n, generator=generator)
+    seconds = round(time.perf_counter() - began, 3)
+    return torch.stack([item.coordinates for item in found]), {"evaluations": sampler.evaluations, "seconds": seconds}
+
+
 def drawn(
     sampler: Str2StrSampler, backbone: Backbone, start: float, arguments: argparse.Namespace
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Conformations of the model and, at its mean RMSD, of torsion noise and the elastic network; the model's cost."""
     generator = torch.Generator().manual_seed(arguments.seed)
-    sampler.protocol = replace(
-        sampler.protocol,
-        starts=(start,),
-        steps=arguments.steps,
-        method=arguments.method,
-        schedule=arguments.schedule,
-        noise_scale=arguments.noise_scale,
-    )
-    began = time.time()
-    found, _ = sampler.conformations(backbone, arguments.n, generator=generator)
-    cost = {"evaluations": sampler.evaluations, "seconds": round(time.time() - began, 2)}
-    made = {"model": torch.stack([item.coordinates for item in found])}
+    atoms, cost = by_model(sampler, backbone, start, arguments, generator)
+    made = {"model": atoms}
     wanted = float(rmsd(made["model"][:, :, 1], backbone.ca).mean())
     made["torsion_noise"], _ = torsion_noise(backbone, arguments.n, wanted, generator=generator)
     made["elastic_network"], _ = elastic_network(backbone, arguments.n, wanted, generator=generator)
@@ -149,8 +159,7 @@ def drawn(
 def input_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of every input, noise time and method."""
     rows: list[dict[str, Any]] = []
-    paths = sorted(arguments.inputs.glob("*.pdb")) if arguments.inputs.is_dir() else [arguments.inputs]
-    for path in paths:
+    for path in inputs(arguments):
         backbone = read_backbone(path)
         static = backbone.coordinates[None].expand(2, -1, -1, -1)
         rows.append({"input": path.stem, "method": "input", "start": None, **measured(static, backbone, path.stem)})
@@ -163,6 +172,41 @@ def input_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[d
                 rows.append(row)
                 print(json.dumps(row), flush=True)
     return rows
+
+
+def inputs(arguments: argparse.Namespace) -> list[Path]:
+    """The structures to start from."""
+    return sorted(arguments.inputs.glob("*.pdb")) if arguments.inputs.is_dir() else [arguments.inputs]
+
+
+def released_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of our protocol and the released one, in turn, on the same weights."""
+    rows: list[dict[str, Any]] = []
+    for start in arguments.starts:
+        for path in inputs(arguments):
+            backbone = read_backbone(path)
+            for method, other in (("ours", {}), ("released", {"method": "euler", "schedule": "str2str_released"})):
+                generator = torch.Generator().manual_seed(arguments.seed)
+                atoms, cost = by_model(sampler, backbone, start, arguments, generator, **other)
+                row = {"input": path.stem, "method": method, "start": start, "n": arguments.n, **cost}
+                rows.append({**row, **measured(atoms, backbone, path.stem)})
+                print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def released_test(rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
+    """Structures a second of both protocols at one noise time, and what they are like."""
+    found: dict[str, Any] = {"start": start}
+    both = {name: [row for row in rows if row["method"] == name and row["start"] == start] for name in RIVALS}
+    for name, own in both.items():
+        found[f"evaluations_{name}"] = float(np.mean([row["evaluations"] for row in own]))
+        found[f"per_second_{name}"] = sum(row["n"] for row in own) / sum(row["seconds"] for row in own)
+    found["times_faster"] = found["per_second_ours"] / found["per_second_released"]
+    for figure in ("val_ca", "rmsd_to_input", "peptide_above_2_0", "pairwise_rmsd"):
+        ours, theirs = (np.array([row[figure] for row in both[name]]) for name in RIVALS)
+        p = float(wilcoxon(ours - theirs).pvalue) if np.any(ours - theirs) else 1.0
+        found |= {f"{figure}_ours": float(ours.mean()), f"{figure}_released": float(theirs.mean()), f"{figure}_p": p}
+    return found
 
 
 def pair_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -234,6 +278,8 @@ def main() -> None:
     parser.add_argument("--method", default="heun")
     parser.add_argument("--schedule", default="exact")
     parser.add_argument("--noise-scale", type=float, default=1.0)
+    parser.add_argument("--precision", default="float32", help="float32 or bf16")
+    parser.add_argument("--released", action="store_true", help="also the released protocol, on the inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -242,12 +288,15 @@ def main() -> None:
     if arguments.inputs:
         content["rows"] = input_rows(sampler, arguments)
         content["tests"] = [paired(content["rows"], start) for start in arguments.starts]
+    if arguments.released:
+        content["released"] = released_rows(sampler, arguments)
+        content["released_tests"] = [released_test(content["released"], start) for start in arguments.starts]
     if arguments.pairs:
         content["pairs"] = pair_rows(sampler, arguments)
         content["pair_tests"] = pair_tests(content["pairs"])
     if arguments.adk:
         content["adk"] = adk_rows(sampler, arguments)
-    for test in content.get("tests", []) + content.get("pair_tests", []):
+    for test in [test for name in ("tests", "released_tests", "pair_tests") for test in content.get(name, [])]:
         print(json.dumps(test))
     if arguments.json:
         arguments.json.write_text(json.dumps(content, indent=2))
@@ -263,6 +312,7 @@ def paired(rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
 
 
 METHODS = ("model", "torsion_noise", "elastic_network")
+RIVALS = ("ours", "released")
 
 if __name__ == "__main__":
     main()

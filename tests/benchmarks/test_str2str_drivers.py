@@ -98,13 +98,16 @@ def test_conformations_and_pairs_against_everything_else(tmp_path, model, archiv
     for place, psi in enumerate((-45.0, -20.0)):
         write_backbones(tmp_path / "in" / f"p{place}.pdb", [chain(12, psi)])
     options = ["--inputs", str(tmp_path / "in"), "--model", model, "--starts", "0.03", "-n", "4", "--steps", "2"]
-    content = rows_of("str2str_conformations", [*options, "--pairs", archive], tmp_path, monkeypatch)
+    content = rows_of("str2str_conformations", [*options, "--released", "--pairs", archive], tmp_path, monkeypatch)
     assert [row["method"] for row in content["rows"]] == ["input", "model", "torsion_noise", "elastic_network"] * 2
     model_row, noise, network = content["rows"][1:4]
     assert noise["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=1e-3)
     assert network["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=1e-3)
     assert model_row["relaxed_peptide_above_1_4"] <= model_row["peptide_above_1_4"]
     assert model_row["relaxed_largest_move"] < 0.3
+    assert [row["method"] for row in content["released"]] == ["ours", "released"] * 2
+    assert [row["evaluations"] for row in content["released"]] == [6, 31] * 2  # 1 + 2 * 2 + 1, 1 + int(1000 T)
+    assert content["released_tests"][0]["evaluations_released"] == 31
     assert [row["method"] for row in content["pairs"]] == ["input", "model", "torsion_noise", "elastic_network"] * 2
     first = content["pairs"][0]
     assert first["tm_ens"] == pytest.approx((1 + first["tm_to_other"]) / 2, abs=1e-6)
