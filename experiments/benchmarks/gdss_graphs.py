@@ -29,8 +29,7 @@ from mogen.domain.graph import Graph
 from mogen.errors import MogenError
 from mogen.metric.graph import graph_mmd
 from mogen.metric.isomorphism import KINDS, vun
-from samplers.gdss.checkpoint import published_model
-from samplers.gdss.sampler import GDSSSampler
+from samplers.gdss.checkpoint import open_sampler
 
 STATISTICS = ("degree", "clustering", "orbit")
 PUBLISHED = {"ego_small": 0.017, "community_small": 0.046, "enzymes": 0.032, "grid": 0.062}
@@ -64,11 +63,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     graphs = generated_graphs(options.data, 100) if options.data in RECIPES else load_graphs(options.data)
     cut = len(graphs) // 5
     test, train = graphs[:cut], graphs[cut:]
-    if Path(options.model).suffix in (".pth", ".pt", ".npz", ".pkl"):
-        model, solver, _ = published_model(Path(options.model), options.data)
-        sampler = GDSSSampler.of(model, solver, 1000)
-    else:
-        sampler = GDSSSampler(model=options.model)
+    sampler = open_sampler(options.model, options.data)
     sampler.steps = options.steps or sampler.steps
     count = options.n or len(test)
     started = time.perf_counter()

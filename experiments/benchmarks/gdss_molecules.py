@@ -34,8 +34,7 @@ from samplers.diffusion import (
     ReverseDiffusion,
     Solver,
 )
-from samplers.gdss.checkpoint import published_model, published_solver
-from samplers.gdss.sampler import GDSSSampler
+from samplers.gdss.checkpoint import open_sampler, published_solver
 
 PUBLISHED = {
     "qm9": {"valid": 0.9572, "nspdk": 0.003, "fcd": 2.900, "n": 10_000},
@@ -71,15 +70,6 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def loaded(path: str, data: str) -> tuple[GDSSSampler, Solver]:
-    """The sampler of a model folder or a published checkpoint, and the solver it comes with."""
-    if Path(path).suffix in (".pth", ".pt", ".npz", ".pkl"):
-        model, solver, _ = published_model(Path(path), data)
-        return GDSSSampler.of(model, solver, 1000), solver
-    sampler = GDSSSampler(model=path)
-    return sampler, sampler.trained()[1]
-
-
 def solver_of(name: str, data: str, own: Solver, norms: Any) -> Solver:
     """A solver by its short name, with the corrector published for the data set."""
     published = published_solver(data)
@@ -98,9 +88,8 @@ def solver_of(name: str, data: str, own: Solver, norms: Any) -> Solver:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Every figure of one run."""
-    sampler, own = loaded(options.model, options.data)
-    model = sampler.trained()[0].to(options.device)
-    types = model.kind.types
+    model, own, _ = open_sampler(options.model, options.data).trained()
+    model, types = model.to(options.device), model.kind.types
     solver = solver_of(options.solver, options.data, own, options.norms)
     generator = torch.Generator().manual_seed(options.seed)
     sizes = model.kind.draw_sizes(options.n, generator=generator)

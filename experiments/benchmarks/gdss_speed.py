@@ -26,9 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mogen.errors import ConfigError, MogenError
 from mogen.run import gemm_rate
 from samplers.diffusion import integrate
-from samplers.gdss.checkpoint import published_model
+from samplers.gdss.checkpoint import open_sampler
 from samplers.gdss.native import library, pytorch_only
-from samplers.gdss.sampler import GDSSSampler
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,10 +58,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of a step, the floor, and the ratio to the peer."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    if Path(options.model).suffix in (".pth", ".pt", ".npz", ".pkl"):
-        model, solver, _ = published_model(Path(options.model), options.data)
-    else:
-        model, solver, _ = GDSSSampler(model=options.model).trained()
+    model, solver, _ = open_sampler(options.model, options.data).trained()
     generator = torch.Generator().manual_seed(0)
     sizes = model.kind.draw_sizes(options.n, generator=generator)
     batches = [

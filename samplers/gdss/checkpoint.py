@@ -29,9 +29,13 @@ from samplers.diffusion import (
 )
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.network import PublishedNetwork
+from samplers.gdss.sampler import GDSSSampler
 
 ATOMS = {"qm9": QM9_ATOMS, "zinc250k": ZINC_ATOMS}
 """the published data sets of molecules, and their atoms in the order of the features"""
+
+SUFFIXES = (".pth", ".pt", ".npz", ".pkl")
+"""of the files of published checkpoints"""
 
 
 def published_solver(data: str, is_second: bool = False) -> Solver:
@@ -112,6 +116,14 @@ def published_model(file: Path, data: str | None = None, is_averaged: bool = Fal
     kind = GraphKind(types, options["features"], nodes, training_sizes(data or name, types, nodes))
     is_second = options["x"]["kind"] == "attention"
     return GraphModel(network, kind, sde_x, sde_adj, "published").eval(), published_solver(name, is_second), name
+
+
+def open_sampler(path: str, data: str | None = None) -> GDSSSampler:
+    """The sampler of a trained model (its folder or name), or of a published checkpoint with 1,000 steps."""
+    if Path(path).suffix not in SUFFIXES:
+        return GDSSSampler(model=path)
+    model, solver, _ = published_model(Path(path), data)
+    return GDSSSampler.of(model, solver, 1000)
 
 
 def training_sizes(data: str, types: Sequence[str], nodes: int) -> tuple[int, ...]:
