@@ -43,6 +43,8 @@ class Protocol:
         self_conditioning: whether the network sees its prediction before.
         is_prior: start from pure noise instead of the noisy input; only the chain's length and numbers are used.
         batch: replicas denoised together.
+        repair: how much of a clash or broken bond in a prediction on the way is mended before it is used (a step along
+            the gradient of half the squared excess), 0 for not at all; the last prediction is always the network's own.
         precision: float32, or bf16: matrix products in bfloat16, geometry in float32.
     """
 
@@ -54,11 +56,14 @@ class Protocol:
     self_conditioning: bool = True
     is_prior: bool = False
     batch: int = 16
+    repair: float = 0.0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.starts or self.batch < 1:
             raise ConfigError(f"expected at least one start time and a batch of at least 1, got {self}")
+        if not self.repair >= 0:
+            raise ConfigError(f"expected a repair of at least 0, got {self.repair}")
         if self.precision not in ("float32", "bf16"):
             raise ConfigError(f"expected the precision float32 or bf16, got {self.precision!r}")
         for start in self.starts:

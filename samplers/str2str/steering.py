@@ -285,6 +285,11 @@ def steered(
     return Steered(CoordinateGuidance(objectives, preference, options), particles)
 
 
+def mending(repair: float) -> CoordinateGuidance | None:
+    """The guidance that only mends predictions; None where nothing is mended."""
+    return CoordinateGuidance([], torch.zeros(1, 0), Steering(repair=repair)) if repair else None
+
+
 def predicted_frames(score: Score, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
     """The clean fields a score predicts; one more evaluation of the network."""
     assert isinstance(score, PushedScore | PredictedScore)

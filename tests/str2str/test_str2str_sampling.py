@@ -15,6 +15,7 @@ from samplers.str2str import Denoiser, Frames, Size, Str2StrSampler
 from samplers.str2str.process import (
     EndsAtPrediction,
     PredictedScore,
+    atoms_of_fields,
     centred,
     fields_of,
     grid_of,
@@ -25,6 +26,7 @@ from samplers.str2str.process import (
     solver_of,
 )
 from samplers.str2str.sampler import STARTS, Protocol, conformations
+from samplers.str2str.steering import breaks
 
 METHODS = ("euler", "heun", "dpm", "sde", "stochastic_heun")
 
@@ -208,6 +210,7 @@ def test_options_that_make_no_sense_are_one_sentence():
         {"steps": 0},
         {"batch": 0},
         {"precision": "float16"},
+        {"repair": -1.0},
     ):
         with pytest.raises(ConfigError):
             Protocol(**options)
@@ -232,6 +235,15 @@ def test_a_saved_sampler_draws_the_same_conformations(tmp_path):
     assert one.candidates == two.candidates and len(one) == 5
     _, starts = made.conformations(chain(), 5, generator=seeded())
     assert starts == [0.2, 0.4, 0.2, 0.4, 0.2]
+
+
+def test_repair_mends_what_is_used_on_the_way(tmp_path):
+    made, left = sampler(tmp_path), {}  # an untrained network leaves the noise, and with it broken bonds, as it is
+    for repair in (0.0, 1.0):
+        made.protocol = Protocol((0.05,), steps=6, method="euler", repair=repair)
+        found = fields_of(made.conformations(chain(), 4, generator=seeded())[0])
+        left[repair] = breaks(atoms_of_fields(found), found)
+    assert (left[1.0] < 0.5 * left[0.0]).all()
 
 
 def test_bfloat16_is_an_option_that_stays_near_float32(tmp_path):
