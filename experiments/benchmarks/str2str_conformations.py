@@ -4,7 +4,9 @@
         [--pairs protein_backbones] [--adk] [--released] [--starts 0.1 0.25 0.4] [-n 20] [--seed 0] [--json rows.json]
 
 One row per protein, noise time and method. Torsion noise and the elastic network have the model's mean RMSD from the
-input. At the end, per noise time, Wilcoxon's signed-rank test over inputs of Val-CA against torsion noise. Pair
+input. At the end, per noise time, Wilcoxon's signed-rank test over inputs of Val-CA against torsion noise. Where the
+model's predictions on the way are mended (--repair), torsion noise is drawn a second time with its finished
+conformations mended as often, at equal RMSD again. A saved model's settings hold unless others are given here. Pair
 distances are compared with MD histograms where MOGEN_DATA has them (chignolin, trp-cage, BBA), and the first two TICA
 components with the MD density (chignolin, trp-cage; counts of 20 samples in 101 x 101 bins say little). Peptide bonds
 are counted raw and after the relaxation of mogen.domain.relaxation, which moves no CA by 0.3 Å or more.
@@ -49,7 +51,10 @@ from mogen.metric.ensemble import (
 )
 from samplers.str2str import Str2StrSampler
 from samplers.str2str.data import read_chains
-from samplers.str2str.displacement import elastic_network, torsion_noise
+from samplers.str2str.displacement import elastic_network, matched, torsion_noise, turned
+from samplers.str2str.network import Frames
+from samplers.str2str.process import atoms_of_fields, fields_of, process
+from samplers.str2str.steering import mending
 
 REFERENCES = {"CLN025": "CHIGNOLIN_testset", "2JOF": "TRP_CAGE_testset", "1FME": "BBA_testset"}
 
@@ -131,15 +136,16 @@ def by_model(
     start: float,
     arguments: argparse.Namespace,
     generator: torch.Generator,
-    **other: str,
+    **other: Any,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Conformations of the model by the protocol of the arguments (or another), and what they cost."""
-    names = ("steps", "method", "schedule", "noise_scale", "precision")
-    settings = {name: getattr(arguments, name) for name in names} | other
-    sampler.protocol = replace(sampler.protocol, starts=(start,), **settings)
+    given = {name: getattr(arguments, name) for name in SETTINGS if getattr(arguments, name) is not None}
+    before = sampler.protocol
+    sampler.protocol = replace(before, starts=(start,), **{**given, **other})
     began = time.perf_counter()
     found, _ = sampler.conformations(backbone, arguments.n, generator=generator)
     seconds = round(time.perf_counter() - began, 3)
+    sampler.protocol = before
     return torch.stack([item.coordinates for item in found]), {"evaluations": sampler.evaluations, "seconds": seconds}
 
 
@@ -153,7 +159,25 @@ def drawn(
     wanted = float(rmsd(made["model"][:, :, 1], backbone.ca).mean())
     made["torsion_noise"], _ = torsion_noise(backbone, arguments.n, wanted, generator=generator)
     made["elastic_network"], _ = elastic_network(backbone, arguments.n, wanted, generator=generator)
+    repair = sampler.protocol.repair if arguments.repair is None else arguments.repair
+    if repair:
+        steps = cost["evaluations"] - 1
+        draws = torch.randn(arguments.n, len(backbone), 2, dtype=torch.float64, generator=generator)
+        made["torsion_noise_mended"], _ = matched(
+            backbone, wanted, lambda width: mended(turned(backbone, width * draws), backbone, repair, steps), 3.0
+        )
     return made, cost
+
+
+def mended(atoms: Float[Tensor, "k r 4 3"], backbone: Backbone, repair: float, steps: int) -> Float[Tensor, "k r 4 3"]:
+    """Conformations after so many steps of the repair that predictions of the model get, one each."""
+    guide, sde = mending(repair), process()
+    assert guide is not None
+    fields = fields_of([backbone.moved(item) for item in atoms])
+    clean, t = Frames(fields["rotations"], fields["translations"], fields["psi"]), torch.zeros(len(atoms))
+    for _ in range(steps):
+        clean = guide.pushed(sde, fields, clean, t)
+    return atoms_of_fields({**fields, **clean._asdict()})[:, :, :4]
 
 
 def input_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -185,7 +209,7 @@ def released_rows(sampler: Str2StrSampler, arguments: argparse.Namespace) -> lis
     for start in arguments.starts:
         for path in inputs(arguments):
             backbone = read_backbone(path)
-            for method, other in (("ours", {}), ("released", {"method": "euler", "schedule": "str2str_released"})):
+            for method, other in (("ours", {}), ("released", RELEASED)):
                 generator = torch.Generator().manual_seed(arguments.seed)
                 atoms, cost = by_model(sampler, backbone, start, arguments, generator, **other)
                 row = {"input": path.stem, "method": method, "start": start, "n": arguments.n, **cost}
@@ -257,7 +281,7 @@ def pair_tests(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         by: dict[str, list[float]] = {}
         for row in rows:
             by.setdefault(row["method"], []).append(row[figure])
-        for method in ("input", *METHODS[1:]):
+        for method in [name for name in by if name != "model"]:
             difference = sign * (np.array(by["model"]) - np.array(by[method]))
             p = float(wilcoxon(difference, alternative="greater").pvalue) if np.any(difference) else 1.0
             means = {"model": float(np.mean(by["model"])), method: float(np.mean(by[method]))}
@@ -274,11 +298,13 @@ def main() -> None:
     parser.add_argument("--adk", action="store_true")
     parser.add_argument("--starts", type=float, nargs="+", default=[0.1, 0.25, 0.4])
     parser.add_argument("-n", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--method", default="heun")
-    parser.add_argument("--schedule", default="exact")
-    parser.add_argument("--noise-scale", type=float, default=1.0)
-    parser.add_argument("--precision", default="float32", help="float32 or bf16")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--method")
+    parser.add_argument("--schedule")
+    parser.add_argument("--noise-scale", type=float)
+    parser.add_argument("--self-conditioning", type=lambda text: text == "true", help="true or false")
+    parser.add_argument("--repair", type=float)
+    parser.add_argument("--precision", help="float32 or bf16")
     parser.add_argument("--released", action="store_true", help="also the released protocol, on the inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -304,15 +330,21 @@ def main() -> None:
 
 def paired(rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
     """Val-CA of the model against torsion noise over inputs, one-sided."""
-    by = {method: [r["val_ca"] for r in rows if r["method"] == method and r["start"] == start] for method in METHODS}
-    difference = np.array(by["model"]) - np.array(by["torsion_noise"])
-    p = float(wilcoxon(difference, alternative="greater").pvalue) if np.any(difference) else 1.0
-    means = {f"val_ca_{method}": float(np.mean(values)) for method, values in by.items()}
-    return {"start": start, "inputs": len(difference), **means, "p_model_above_torsion_noise": p}
+    methods = dict.fromkeys(row["method"] for row in rows if row["start"] == start)
+    by = {method: [r["val_ca"] for r in rows if r["method"] == method and r["start"] == start] for method in methods}
+    found: dict[str, Any] = {"start": start, "inputs": len(by["model"])}
+    found |= {f"val_ca_{method}": float(np.mean(values)) for method, values in by.items()}
+    for method in [name for name in methods if name.startswith("torsion")]:
+        difference = np.array(by["model"]) - np.array(by[method])
+        p = float(wilcoxon(difference, alternative="greater").pvalue) if np.any(difference) else 1.0
+        wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+        found |= {f"p_model_above_{method}": p, f"wins_losses_{method}": [wins, losses]}
+    return found
 
 
-METHODS = ("model", "torsion_noise", "elastic_network")
 RIVALS = ("ours", "released")
+SETTINGS = ("steps", "method", "schedule", "noise_scale", "self_conditioning", "repair", "precision")
+RELEASED = {"method": "euler", "schedule": "str2str_released", "self_conditioning": True, "repair": 0.0}
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,7 @@ from mogen.domain.backbone import Backbone, Residues, from_torsions, write_backb
 from samplers.str2str import Str2StrSampler
 
 BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
+METHODS = ["model", "torsion_noise", "elastic_network", "torsion_noise_mended"]
 pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="experiments/ is not beside tests/")
 
 
@@ -98,9 +99,11 @@ def test_conformations_and_pairs_against_everything_else(tmp_path, model, archiv
     for place, psi in enumerate((-45.0, -20.0)):
         write_backbones(tmp_path / "in" / f"p{place}.pdb", [chain(12, psi)])
     options = ["--inputs", str(tmp_path / "in"), "--model", model, "--starts", "0.03", "-n", "4", "--steps", "2"]
+    options += ["--repair", "0.5"]
     content = rows_of("str2str_conformations", [*options, "--released", "--pairs", archive], tmp_path, monkeypatch)
-    assert [row["method"] for row in content["rows"]] == ["input", "model", "torsion_noise", "elastic_network"] * 2
-    model_row, noise, network = content["rows"][1:4]
+    assert [row["method"] for row in content["rows"]] == ["input", *METHODS] * 2
+    model_row, noise, network, mended = content["rows"][1:5]
+    assert mended["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=0.05)
     assert noise["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=1e-3)
     assert network["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=1e-3)
     assert model_row["relaxed_peptide_above_1_4"] <= model_row["peptide_above_1_4"]
@@ -108,7 +111,7 @@ def test_conformations_and_pairs_against_everything_else(tmp_path, model, archiv
     assert [row["method"] for row in content["released"]] == ["ours", "released"] * 2
     assert [row["evaluations"] for row in content["released"]] == [6, 31] * 2  # 1 + 2 * 2 + 1, 1 + int(1000 T)
     assert content["released_tests"][0]["evaluations_released"] == 31
-    assert [row["method"] for row in content["pairs"]] == ["input", "model", "torsion_noise", "elastic_network"] * 2
+    assert [row["method"] for row in content["pairs"]] == ["input", *METHODS] * 2
     first = content["pairs"][0]
     assert first["tm_ens"] == pytest.approx((1 + first["tm_to_other"]) / 2, abs=1e-6)
     assert {test["figure"] for test in content["pair_tests"]} == {"tm_ens", "rmsd_to_other"}
