@@ -59,7 +59,7 @@ class GFlowNetSampler(Sampler[C], Generic[C]):
         checkpoint_every: steps between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
         compile: rolls out an MLP over a HyperGrid as machine code, and with `average` 0, no replay and no hindsight
-            computes its gradient so too (CPU only; wants a C compiler, and a third of a second of its time). A step of
+            computes its gradient so too (CPU only; wants a C compiler, the first time for a second). A step of
             16 walks of 38 steps took a quarter of the time, one of 256 half of it. It is no torch.compile, which did
             not pay: 45 s of compiling for a rollout that still takes six times as long, nothing won in gradients.
     """
@@ -121,10 +121,15 @@ class GFlowNetSampler(Sampler[C], Generic[C]):
         self.beta = beta or ConstantBeta(32.0)
         self.replay = replay
         self.steps, self.batch, self.epsilon, self.average = steps, batch, epsilon, average
+        self.own_steps = steps
         self.learning_rate, self.partition_rate, self.weight_decay = learning_rate, partition_rate, weight_decay
         self.decay_steps, self.clip, self.bins, self.updates = decay_steps, clip, bins, updates
         self.checkpoint_every, self.accelerator, self.compile = checkpoint_every, accelerator, compile
         self.module: Any = None
+
+    def set_rounds(self, rounds: int) -> bool:
+        self.steps = rounds * self.own_steps
+        return True
 
     def build(self, m: int, *, generator: torch.Generator | None = None) -> Any:
         """The untrained Lightning module for m objectives; weights are drawn from the generator's seed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -20,8 +19,9 @@ from samplers.gflownet.networks.walk import GridWalk
 from samplers.gflownet.policy import LogitScale, PolicyActor
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.sampler import GFlowNetSampler
+from samplers.native import compiler
 
-needs_compiler = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler")
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 GRIDS = [HyperGrid(4, 20, False, 38), HyperGrid(3, 7), HyperGrid(2, 6, False), HyperGrid(1, 2)]
 
 
