@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.acquisition import Acquisition, AcquisitionMeasure, Belief, BoundMeasure
-from mogen.errors import ConfigError
+from mogen.errors import BudgetExhausted, ConfigError
 from mogen.loop.library import Library
 from mogen.loop.variation import Variation
+from mogen.objective import Evaluation, Measure
 from mogen.pareto import is_non_dominated
 from mogen.sampler import Sampler
 from mogen.types import C
@@ -122,8 +123,9 @@ class SamplerProposer(Proposer[C]):
     On `bound` it is trained on the upper bounds of all objectives, scalarised by its own preferences, and asked for
     preferences drawn uniformly; on `acquisition` it is trained on the acquisition as its one objective, whose exponent
     falls from round to round as in MOGFN-AL, but never below `lowest`. Its training continues from the round before: a
-    sampler with `steps` gets as many more every round. A round that was killed starts its training again from where the
-    round before ended. A sampler that edits sequences (`adopt`) gets the best observed ones as its parents.
+    sampler of a length of its own (`Sampler.set_rounds`) gets as much more every round.
+    A round that was killed starts its training again from where the round before ended. A sampler that edits sequences
+    (`adopt`) gets the best observed ones as its parents.
 
     Args:
         sampler: any sampler.
@@ -134,6 +136,8 @@ class SamplerProposer(Proposer[C]):
         temper: of the acquisition (see `AcquisitionMeasure`): a sampler with the exponent beta sees beta * temper.
         fall: by how much the temper falls every round.
         lowest: the temper falls no lower.
+        asks: different candidates a sampler asks the belief for in a round; if null, eight times `samples` for one
+            whose training has no length of its own, else as many as it likes.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class SamplerProposer(Proposer[C]):
         temper: float = 0.5,
         fall: float = 0.0,
         lowest: float = 0.1,
+        asks: int | None = None,
     ) -> None:
         if not (fall >= 0 and 0 < lowest <= temper):
             raise ConfigError(f"expected 0 <= fall and 0 < lowest <= temper, got {fall}, {lowest} and {temper}")
@@ -154,7 +159,7 @@ class SamplerProposer(Proposer[C]):
         self.sampler, self.samples, self.on, self.kappa, self.temper = sampler, samples, on, kappa, temper
         self.fall, self.lowest = fall, lowest
         self.folder = folder or Path(tempfile.mkdtemp(prefix="mogen-sampler-"))
-        self.steps = getattr(sampler, "steps", None)
+        self.asks = asks
         self.adopt = getattr(getattr(sampler, "environment", None), "adopt", None)
 
     def propose(self, context: Context[C]) -> Sequence[C]:
@@ -185,13 +190,28 @@ class SamplerProposer(Proposer[C]):
             shutil.copytree(before, mine, ignore=shutil.ignore_patterns("tensorboard", "log", "*.part"))
             count += _count(before)
         mine.mkdir(parents=True, exist_ok=True)
-        if self.steps is not None:
-            self.sampler.steps = self.steps * count  # type: ignore[attr-defined]
-        self.sampler.fit(measure, m=m, generator=context.generator, folder=mine)
+        has_length = self.sampler.set_rounds(count)
+        most = self.asks if self.asks is not None or has_length else 8 * self.samples
+        self.sampler.fit(Limited(measure, most), m=m, generator=context.generator, folder=mine)
         (mine / "rounds.txt").write_text(f"{count}\n")
         for older in self.folder.glob("round-*"):
             if older not in (mine, before):
                 shutil.rmtree(older, ignore_errors=True)
+
+
+@final
+class Limited(Generic[C]):
+    """A measure that ends after `most` different candidates, as one with a budget does; never if null."""
+
+    def __init__(self, measure: Measure[C], most: int | None) -> None:
+        self.measure, self.most, self.keys = measure, most, set[str]()
+
+    def __call__(self, candidates: Sequence[C], *, preference: Tensor | None = None) -> Evaluation:
+        if self.most is not None:
+            self.keys.update(item.key for item in candidates)
+            if len(self.keys) > self.most:
+                raise BudgetExhausted(f"the sampler's {self.most} questions of this round are asked")
+        return self.measure(candidates, preference=preference)
 
 
 def _count(folder: Path) -> int:

@@ -53,6 +53,14 @@ class Sampler(ABC, Generic[C]):
         sampler's own.
         """
 
+    def set_rounds(self, rounds: int) -> bool:
+        """Makes training in a folder end after so many times its own length, those it had before included.
+
+        False where training has no length of its own, so that only the measure ends it.
+        """
+        del rounds
+        return False
+
     def accounts(self) -> dict[str, Any]:
         """What training cost beside measurements (such as network evaluations), for summary.json; `save` keeps it."""
         return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +15,7 @@ from loop_toys import ALL, objectives
 from mogen.acquisition import Belief, UpperBound
 from mogen.domain.molecule import Molecule
 from mogen.domain.sequence import TokenSequence
-from mogen.errors import ConfigError, DataError
+from mogen.errors import BudgetExhausted, ConfigError, DataError
 from mogen.loop import (
     ActiveLoop,
     BelieveAndChoose,
@@ -158,6 +160,10 @@ class Counting(Sampler[TokenSequence]):
     def __init__(self, steps: int = 5) -> None:
         self.steps, self.fits = steps, []
 
+    def set_rounds(self, rounds):
+        self.steps = 5 * rounds
+        return True
+
     def fit(self, measure, *, m, generator=None, folder=None):
         found = measure(ALL[:3])
         before = (folder / "trained.txt").read_text() if (folder / "trained.txt").exists() else "0"
@@ -197,6 +203,30 @@ def test_a_round_that_was_killed_trains_again_from_where_the_last_one_ended(tmp_
         made = torch.Generator().manual_seed(number)
         proposer.propose(Context(Belief(process, seen), UpperBound(), frozenset(), number, made))
     assert [fit[1:3] for fit in sampler.fits] == [(0, 5), (5, 10), (5, 10)]
+
+
+@pytest.mark.parametrize(("asks", "most"), [(None, 8 * 5), (12, 12)])
+def test_a_sampler_whose_training_never_ends_asks_only_so_much(tmp_path, asks, most):
+    class Endless(Counting):
+        def set_rounds(self, rounds):
+            return Sampler.set_rounds(self, rounds)
+
+        def fit(self, measure, *, m, generator=None, folder=None):
+            self.asked = set()
+            with suppress(BudgetExhausted):
+                for at in itertools.count(0, 3):
+                    batch = [ALL[place % len(ALL)] for place in range(at, at + 3)]
+                    measure(batch)
+                    self.asked |= {item.key for item in batch}
+
+    sampler = Endless()
+    proposer = SamplerProposer(sampler, tmp_path, samples=5, asks=asks)
+    value = objectives()(ALL[:9]).value
+    seen = Observations(ALL[:9], value, torch.full_like(value, torch.nan), torch.ones(9, dtype=torch.bool), value)
+    process = GaussianProcess()
+    process.fit(seen)
+    proposer.propose(Context(Belief(process, seen), UpperBound(), frozenset(), 1, torch.Generator().manual_seed(0)))
+    assert most - 3 < len(sampler.asked) <= most
 
 
 def test_a_source_draws_what_a_sampler_asks_for():
