@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=64, help="graphs per gradient step")
     parser.add_argument("--more", type=int, default=40, help="gradient steps after every round")
     parser.add_argument("--steps", type=int, default=None, help="of the solver (default: the model's own)")
-    parser.add_argument("--strength", type=float, default=1.0, help="of the predictor's push")
+    parser.add_argument("--strength", type=float, default=100.0, help="of the predictor's push")
     parser.add_argument("--weight", type=float, default=2.0, help="of the classifier-free condition")
     parser.add_argument("--novelty", type=float, default=0.0, help="lambda of the predictor's guidance")
     parser.add_argument("--scalarization", default="sum", choices=["sum", "tchebycheff"])

@@ -96,14 +96,17 @@ class Together(Guidance):
 class PredictorGuidance(Guidance):
     """Follows the gradient of what a predictor expects the clean data to be worth to each item's preference.
 
-    s <- (1 - sqrt(novelty)) s + strength decay^t (|s|_1 / |g|_1) g per field, with g the gradient of the scalarised
-    values along tangents and norms over each item (Lee et al. 2023, MOOD, eqs. 9 to 11).
+    With g the gradient of the scalarised values along tangents, per field: s <- (1 - sqrt(novelty)) s + strength g, the
+    score of data tilted by exp(strength worth) as far as the expected worth tells it, weak where the predictor knows
+    nothing; or, relative to the score, + strength decay^t (|s|_1 / |g|_1) g with norms over each item (Lee et al. 2023,
+    MOOD, eqs. 9 to 11).
 
     Args:
         values: what is expected of noisy fields.
         scalarization: how a preference makes one number of many values.
         strength: of the push, or one for every field by name (0 where none is given).
-        decay: the push shrinks towards t = 1 by decay^t.
+        is_relative: whether the push is measured by the size of the score.
+        decay: such a push shrinks towards t = 1 by decay^t.
         novelty: MOOD's lambda in [0, 1): how far to leave the distribution of the data.
         end: the time at and below which there is no push.
         preference: the preference (m) of all items, for fields that hold none of their own.
@@ -115,6 +118,7 @@ class PredictorGuidance(Guidance):
         scalarization: Scalarization,
         *,
         strength: float | Mapping[str, float] = 0.5,
+        is_relative: bool = True,
         decay: float = 0.1,
         novelty: float = 0.0,
         end: float = 0.0,
@@ -123,7 +127,8 @@ class PredictorGuidance(Guidance):
         if not 0 <= novelty < 1 or not 0 < decay <= 1:
             raise ConfigError(f"expected novelty in [0, 1) and decay in (0, 1], got {novelty} and {decay}")
         self.values, self.scalarization, self.preference = values, scalarization, preference
-        self.strength, self.decay, self.novelty, self.end = strength, decay, novelty, end
+        self.strength, self.is_relative, self.decay = strength, is_relative, decay
+        self.novelty, self.end = novelty, end
 
     def tilt(self, process: ProductSDE, score: Score) -> Score:
         kept = 1 - self.novelty**0.5
@@ -134,13 +139,14 @@ class PredictorGuidance(Guidance):
             if not wanted or bool((t <= self.end).all()):
                 return {name: kept * part for name, part in slope.items()}
             push = self.gradient(process, fields, t, {name: slope[name] for name in wanted})
-            shrink = torch.where(t > self.end, self.decay**t, 0.0)
             made = {}
             for name, part in slope.items():
                 made[name] = kept * part
                 if name in push:
-                    ratio = length(part) / length(push[name]).clamp(min=1e-12)
-                    made[name] = made[name] + over(self.strength_of(name) * shrink * ratio, part) * push[name]
+                    size = self.strength_of(name) * torch.where(t > self.end, 1.0, 0.0)
+                    if self.is_relative:
+                        size = size * self.decay**t * length(part) / length(push[name]).clamp(min=1e-12)
+                    made[name] = made[name] + over(size, part) * push[name]
             return made
 
         return directed

@@ -40,4 +40,7 @@ def rebuilt(facts: Any) -> Any:
     kind = getattr(import_module(module), name, None)
     if not inspect.isclass(kind):
         raise RunError(f"expected a class of the samplers package in a saved model, got {facts['class_path']!r}")
-    return kind(**{key: rebuilt(part) for key, part in facts["init_args"].items()})
+    try:
+        return kind(**{key: rebuilt(part) for key, part in facts["init_args"].items()})
+    except (TypeError, AttributeError) as error:
+        raise RunError(f"expected the arguments of {name} in a saved model, got others: {error}") from error

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mogen.domain.graph import MolecularGraphs
 from mogen.errors import ConfigError, RunError
 from mogen.preference import Scalarization
 from samplers.diffusion import ClassifierFree, Fields, Guidance, PredictorGuidance, asked_values
 from samplers.gdss.data import GraphBatches
-from samplers.gdss.model import GraphModel
+from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.predictor import ValueModel, ValueNetwork
 from samplers.gdss.record import Record
 from samplers.gdss.training import GraphTraining
+from samplers.gdss.transformer import GraphTransformer
 
 FEWEST = 8
 """labelled graphs below which nothing is learned"""
+DOUBT = 4.0
+"""labelled graphs that a size is thought to have beside its own, worth what all are worth on average"""
 
 
 class Learner(ABC):
@@ -39,6 +44,7 @@ class Learner(ABC):
         learning_rate: the largest one.
         round: guided candidates per round.
         rounds: at most so many of them; the budget usually ends earlier.
+        size_strength: how much a worth of 1 counts in the choice of a number of nodes, as a logarithm of a weight.
         checkpoint_every: updates between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
     """
@@ -53,6 +59,7 @@ class Learner(ABC):
         learning_rate: float,
         round: int,
         rounds: int,
+        size_strength: float,
         checkpoint_every: int,
         accelerator: str,
     ) -> None:
@@ -61,7 +68,9 @@ class Learner(ABC):
                 raise ConfigError(f"expected {name} of at least 1 in {type(self).__name__}, got {value}")
         self.labels, self.data, self.updates, self.more, self.batch = labels, data, updates, more, batch
         self.learning_rate, self.round, self.rounds = learning_rate, round, rounds
-        self.checkpoint_every, self.accelerator = checkpoint_every, accelerator
+        self.size_strength, self.checkpoint_every, self.accelerator = size_strength, checkpoint_every, accelerator
+        self.known, self.nodes = torch.zeros(0, 0), torch.zeros(0, dtype=torch.long)
+        """values of the labelled graphs, and how large they are"""
         self.evaluations = 0
         """of one graph in training: a forward and a gradient, three forwards in all"""
 
@@ -74,6 +83,10 @@ class Learner(ABC):
     def learn(self, model: GraphModel, record: Record, updates: int, folder: Path | None, seed: int) -> GraphModel:
         """Goes on learning from a record; the model to sample from afterwards."""
 
+    def to(self, device: torch.device) -> None:
+        """Puts what leads where the graphs are."""
+        del device
+
     @abstractmethod
     def context(self, preference: Float[Tensor, "n m"], scalarization: Scalarization) -> Fields:
         """What the fields must hold for samples of these preferences."""
@@ -82,13 +95,36 @@ class Learner(ABC):
     def guidance(self, scalarization: Scalarization) -> Guidance:
         """What leads the denoising."""
 
-    @abstractmethod
     def save(self, folder: Path) -> None:
         """Writes what was learned, apart from the model itself."""
+        if self.is_ready:
+            save_file({"value": self.known.contiguous(), "nodes": self.nodes}, folder / "labels.safetensors")
 
-    @abstractmethod
     def load(self, folder: Path, model: GraphModel, m: int) -> None:
         """Reads what `save` wrote."""
+        del model, m
+        if (folder / "labels.safetensors").is_file():
+            state = load_file(folder / "labels.safetensors")
+            self.known, self.nodes = state["value"], state.get("nodes", self.nodes)
+
+    def sizes(
+        self,
+        kind: GraphKind,
+        preference: Float[Tensor, "n m"],
+        scalarization: Scalarization,
+        *,
+        least: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Int[Tensor, " n"]:
+        """Numbers of nodes, at least so many, as frequent as in the training data times exp(strength worth).
+
+        A gradient cannot choose them; their worth to a preference is the mean over labelled graphs of that size.
+        """
+        if not len(self.nodes):
+            return kind.draw_sizes(len(preference), least=least, generator=generator)
+        weight = size_weights(preference, self.known, self.nodes, kind.sizes, scalarization, self.size_strength)
+        weight[:, :least] = 0
+        return torch.multinomial(weight, 1, replacement=True, generator=generator).squeeze(1)
 
     def training(self, updates: int) -> GraphTraining:
         """The schedule of a training of so many updates."""
@@ -103,8 +139,10 @@ class Learner(ABC):
         )
 
     def batches(self, model: GraphModel, record: Record, seed: int, updates: int) -> GraphBatches:
-        """Labelled graphs in batches; training on them is counted."""
+        """Labelled graphs in batches, which are known from then on; training on them is counted."""
         graphs, value = record.graphs(model.kind)
+        self.known = value
+        self.nodes = graphs.sizes if isinstance(graphs, MolecularGraphs) else graphs.mask.sum(1).long()
         rows = min(self.batch, len(value))
         self.evaluations += 3 * rows * updates
         return GraphBatches(graphs, model.kind, self.batch, seed, context={"value": value})
@@ -123,13 +161,15 @@ class Predictor(Learner):
         learning_rate: the largest one.
         round: guided candidates per round.
         rounds: at most so many of them; the budget usually ends earlier.
-        strength_x: how hard nodes are pushed, as a share of the score's norm at t = 0.
+        strength_x: how hard nodes are pushed: how much a worth of 1 counts, as a logarithm of a density.
         strength_adj: how hard edges are pushed.
-        decay: the push shrinks towards t = 1 by decay^t.
+        is_relative: whether strengths are shares of the score's norm at t = 0 instead (MOOD).
+        decay: such a push shrinks towards t = 1 by decay^t.
         novelty: MOOD's lambda in [0, 1): how far to leave the distribution of the training data.
-        width: of the network's node states.
+        width: of the network's node states; this and the next two are for models that are not graph transformers.
         edge_width: of its edge states.
         depth: its blocks.
+        size_strength: how much a worth of 1 counts in the choice of a number of nodes, as a logarithm of a weight.
         checkpoint_every: updates between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
     """
@@ -141,24 +181,37 @@ class Predictor(Learner):
         updates: int = 500,
         more: int = 100,
         batch: int = 128,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 5e-4,
         round: int = 64,
         rounds: int = 10_000,
-        strength_x: float = 0.5,
-        strength_adj: float = 0.5,
+        strength_x: float = 100.0,
+        strength_adj: float = 100.0,
+        is_relative: bool = False,
         decay: float = 0.1,
         novelty: float = 0.0,
         width: int = 64,
         edge_width: int = 16,
         depth: int = 3,
+        size_strength: float = 20.0,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
     ) -> None:
         super().__init__(
-            labels, data, updates, more, batch, learning_rate, round, rounds, checkpoint_every, accelerator
+            labels,
+            data,
+            updates,
+            more,
+            batch,
+            learning_rate,
+            round,
+            rounds,
+            size_strength,
+            checkpoint_every,
+            accelerator,
         )
         PredictorGuidance(lambda fields, t: t, lambda u, w: u, decay=decay, novelty=novelty)  # type: ignore[arg-type]
-        self.strength_x, self.strength_adj, self.decay, self.novelty = strength_x, strength_adj, decay, novelty
+        self.strength_x, self.strength_adj, self.is_relative = strength_x, strength_adj, is_relative
+        self.decay, self.novelty = decay, novelty
         self.width, self.edge_width, self.depth = width, edge_width, depth
         self.values: ValueModel | None = None
 
@@ -167,10 +220,14 @@ class Predictor(Learner):
         return self.values is not None
 
     def build(self, model: GraphModel, m: int) -> ValueModel:
-        """A new network for the graphs of a model."""
-        channels = model.kind.edge_classes if model.kind.encoding == "classes" else 1
-        network = ValueNetwork(model.kind.features, channels, m, self.width, self.edge_width, self.depth)
-        return ValueModel(network, model.process)
+        """A new network for the graphs of a model; it begins as the model's own where that is a transformer."""
+        if isinstance(model.network, GraphTransformer):
+            body = GraphTransformer(**{**model.network.options, "conditions": 0})
+            body.load_state_dict(model.network.state_dict(), strict=False)
+        else:
+            classes = model.kind.edge_classes if model.kind.encoding == "classes" else 2
+            body = GraphTransformer(model.kind.features, classes, self.width, self.edge_width, self.depth, heads=4)
+        return ValueModel(ValueNetwork(body, m), model.process)
 
     def learn(self, model: GraphModel, record: Record, updates: int, folder: Path | None, seed: int) -> GraphModel:
         from samplers.gdss.trainer import train
@@ -187,6 +244,10 @@ class Predictor(Learner):
         self.values = train(self.training(updates), self.values.requires_grad_(True), batches, folder, seed)
         return model
 
+    def to(self, device: torch.device) -> None:
+        if self.values is not None:
+            self.values.to(device)
+
     def context(self, preference: Float[Tensor, "n m"], scalarization: Scalarization) -> Fields:
         del scalarization
         return {"preference": preference.float()}
@@ -198,16 +259,19 @@ class Predictor(Learner):
             self.values.network.requires_grad_(False),
             scalarization,
             strength={"x": self.strength_x, "adj": self.strength_adj},
+            is_relative=self.is_relative,
             decay=self.decay,
             novelty=self.novelty,
         )
 
     def save(self, folder: Path) -> None:
+        super().save(folder)
         if self.values is not None:
-            state = {name: item.detach().contiguous() for name, item in self.values.network.state_dict().items()}
+            state = {name: item.detach().cpu().contiguous() for name, item in self.values.network.state_dict().items()}
             save_file(state, folder / "predictor.safetensors")
 
     def load(self, folder: Path, model: GraphModel, m: int) -> None:
+        super().load(folder, model, m)
         if (folder / "predictor.safetensors").is_file():
             self.values = self.build(model, m)
             self.values.network.load_state_dict(load_file(folder / "predictor.safetensors"))
@@ -233,6 +297,7 @@ class Conditioning(Learner):
         drop: how often training does not tell the condition.
         share: of the labelled graphs, the best by a preference, whose mean is asked for.
         reach: standard deviations of the labels by which more is asked for, along the preference.
+        size_strength: how much a worth of 1 counts in the choice of a number of nodes, as a logarithm of a weight.
         checkpoint_every: updates between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
     """
@@ -251,16 +316,26 @@ class Conditioning(Learner):
         drop: float = 0.2,
         share: float = 0.02,
         reach: float = 0.2,
+        size_strength: float = 20.0,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
     ) -> None:
         super().__init__(
-            labels, data, updates, more, batch, learning_rate, round, rounds, checkpoint_every, accelerator
+            labels,
+            data,
+            updates,
+            more,
+            batch,
+            learning_rate,
+            round,
+            rounds,
+            size_strength,
+            checkpoint_every,
+            accelerator,
         )
         if not 0 < drop < 1 or not 0 < share <= 1:
             raise ConfigError(f"expected drop in (0, 1) and share in (0, 1] in Conditioning, got {drop} and {share}")
         self.weight, self.drop, self.share, self.reach = weight, drop, share, reach
-        self.known = torch.zeros(0, 0)
 
     @property
     def is_ready(self) -> bool:
@@ -277,7 +352,7 @@ class Conditioning(Learner):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = model.conditional(value)
-        model.drop, self.known = self.drop, value
+        model.drop = self.drop
         batches = self.batches(model, record, seed, updates)
         model = train(self.training(updates), model.requires_grad_(True), batches, folder, seed)
         model.evaluations = evaluations
@@ -290,11 +365,24 @@ class Conditioning(Learner):
         del scalarization
         return ClassifierFree(self.weight)
 
-    def save(self, folder: Path) -> None:
-        if self.is_ready:
-            save_file({"value": self.known.contiguous()}, folder / "labels.safetensors")
 
-    def load(self, folder: Path, model: GraphModel, m: int) -> None:
-        del model, m
-        if (folder / "labels.safetensors").is_file():
-            self.known = load_file(folder / "labels.safetensors")["value"]
+def size_weights(
+    preference: Float[Tensor, "n m"],
+    known: Float[Tensor, "k m"],
+    nodes: Int[Tensor, " k"],
+    counts: Sequence[int],
+    scalarization: Scalarization,
+    strength: float,
+) -> Float[Tensor, "n s"]:
+    """For every preference, weights of the numbers of nodes 0, 1, ...: counts times exp(strength mean worth).
+
+    The mean over a size's labelled graphs, and over `DOUBT` more that are worth the mean of all; the largest weight
+    is 1.
+    """
+    total = torch.zeros(len(preference), len(counts))
+    worth = torch.stack([scalarization(known.clamp(0, 1), wish.expand_as(known)) for wish in preference.float()])
+    total.index_add_(1, nodes, worth.float())
+    many = torch.bincount(nodes, minlength=len(counts))
+    mean = (total + DOUBT * worth.mean(1, keepdim=True)) / (many + DOUBT)
+    log_weight = strength * mean + torch.tensor(counts, dtype=torch.float32).log()
+    return (log_weight - log_weight.amax(1, keepdim=True)).exp()

@@ -35,7 +35,7 @@ from samplers.diffusion import (
 from samplers.diffusion.saved import described, rebuilt
 from samplers.diffusion.sde import over
 from samplers.gdss.network import PublishedNetwork
-from samplers.gdss.transformer import GraphTransformer
+from samplers.gdss.transformer import GraphTransformer, pair_mask
 
 Prediction = Literal["published", "noise", "data"]
 REPEATS = 4
@@ -91,12 +91,6 @@ class GraphKind:
             adj = adj.argmax(-1).to(x.dtype) * pair_mask(fields["mask"])
             x = torch.nn.functional.one_hot(x.argmax(-1), self.features).to(x.dtype) * exists
         return quantise_molecules(x, adj) if self.types else quantise_graphs(adj)
-
-
-def pair_mask(mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v v"]:
-    """1 for pairs of different nodes that both exist."""
-    pairs = mask.unsqueeze(1) * mask.unsqueeze(2)
-    return pairs * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
 
 
 def graph_mask(fields: Fields) -> Fields:

@@ -10,51 +10,31 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from samplers.diffusion import Fields, NoisyModel, ProductSDE
-from samplers.gdss.transformer import Block, time_features
+from samplers.gdss.transformer import GraphTransformer, pair_mask
 
 
 @final
 class ValueNetwork(nn.Module):
     """The expected values (not clamped) of the clean graphs behind noisy ones.
 
-    The blocks of the graph transformer, a gated sum and mean over nodes, then a perceptron per objective.
+    Sums over nodes and over pairs of what a graph transformer's states say, and of the clean classes it expects, then
+    a perceptron per objective. Where the transformer begins as the one the graphs are drawn with, a few labels suffice:
+    what noisy graphs will become it knows already.
 
     Args:
-        features: numbers per node.
-        channels: numbers per edge; 1 where edges are plain numbers.
+        body: the transformer; where its `edge_classes` are 2, edges may also be plain numbers.
         objectives: heads.
-        width: of node states.
-        edge_width: of edge states.
-        depth: blocks.
-        heads: attention heads.
+        width: of what is summed.
     """
 
-    def __init__(
-        self,
-        features: int,
-        channels: int,
-        objectives: int,
-        width: int = 64,
-        edge_width: int = 16,
-        depth: int = 3,
-        heads: int = 4,
-    ) -> None:
+    def __init__(self, body: GraphTransformer, objectives: int, width: int = 64) -> None:
         super().__init__()
-        self.options = {
-            "features": features,
-            "channels": channels,
-            "objectives": objectives,
-            "width": width,
-            "edge_width": edge_width,
-            "depth": depth,
-            "heads": heads,
-        }
-        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.node_in, self.edge_in = nn.Linear(features, width), nn.Linear(channels, edge_width)
-        self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
-        self.gate = nn.Linear(width, 2 * width)
+        self.body = body
+        options = body.options
+        self.node, self.edge = reader(options["width"], width), reader(options["edge_width"], width)
+        seen = 2 * width + options["features"] + options["edge_classes"] + 1
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(3 * width, width), nn.SiLU(), nn.Linear(width, 1)) for _ in range(objectives)
+            nn.Sequential(nn.Linear(seen, width), nn.SiLU(), nn.Linear(width, 1)) for _ in range(objectives)
         )
         self.mean: Tensor
         self.spread: Tensor
@@ -67,17 +47,21 @@ class ValueNetwork(nn.Module):
         self.spread.copy_(value.std(0, unbiased=False).clamp(min=1e-6))
 
     def forward(self, fields: Fields, t: Float[Tensor, " b"]) -> Float[Tensor, "b m"]:
-        mask = fields["mask"]
-        adj = fields["adj"] if fields["adj"].ndim == 4 else fields["adj"].unsqueeze(-1)
-        told = self.time(time_features(t, mask.sum(1)))
-        nodes, edges = self.node_in(fields["x"]), self.edge_in(adj)
-        for block in self.blocks:
-            nodes, edges = block(nodes, edges, mask, told)
-        gate, state = self.gate(nodes).chunk(2, dim=-1)
-        total = (gate.sigmoid() * state.tanh() * mask.unsqueeze(-1)).sum(1)
-        count = mask.sum(1, keepdim=True).clamp(min=1)
-        seen = torch.cat([total / 10, total / count, told], dim=1)
+        mask, adj = fields["mask"], fields["adj"]
+        if adj.ndim == 3:
+            fields = {**fields, "adj": torch.stack([1 - adj, adj], dim=-1)}
+        nodes, edges, _ = self.body.states(fields, t)
+        x, y = (part.softmax(-1) for part in self.body.classes(nodes, edges))
+        exists, pairs = mask.unsqueeze(-1), pair_mask(mask).unsqueeze(-1)
+        sums = [(part * exists).sum(1) for part in (self.node(nodes), x)]
+        sums += [(part * pairs).sum((1, 2)) / 2 for part in (self.edge(edges + edges.transpose(1, 2)), y)]
+        seen = torch.cat([*sums, mask.sum(1, keepdim=True)], dim=1) / 10
         return self.mean + self.spread * torch.cat([head(seen) for head in self.heads], dim=1)
+
+
+def reader(width: int, out: int) -> nn.Sequential:
+    """What states say about the whole graph."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out), nn.SiLU(), nn.Linear(out, out), nn.SiLU())
 
 
 @final
@@ -96,7 +80,11 @@ class ValueModel(NoisyModel):
     def losses(
         self, clean: Fields, t: Float[Tensor, " b"], *, generator: torch.Generator | None = None
     ) -> Mapping[str, Float[Tensor, " b"]]:
-        """The mean squared error over objectives, in units of their spread (Lee et al. 2023)."""
+        """The mean squared error over objectives, in units of their spread (Lee et al. 2023), at the times t^2.
+
+        Squared, for only where there is little noise a graph tells what it is worth.
+        """
+        t = t**2
         noisy = self.process.perturb(clean, t, generator=generator)
         error = (self.network(noisy.fields, t) - clean["value"]) / self.network.spread
         return {"value": (error**2).mean(1)}

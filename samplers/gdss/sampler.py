@@ -300,15 +300,19 @@ class GDSSSampler(Sampler[Any]):
 
     def _learn(self, updates: int, folder: Path | None, seed: int) -> None:
         assert self.record is not None and self.learner is not None
-        self.model = self.learner.learn(self.trained()[0], self.record, updates, folder, seed)
+        model = self.trained()[0]
+        device = next(model.parameters()).device
+        self.model = self.learner.learn(model, self.record, updates, folder, seed).to(device)
 
     def led(self, preference: Float[Tensor, "n m"], generator: torch.Generator | None) -> list[Any]:
         """One candidate (or None) per preference, led by what was learned."""
         model, solver, steps = self.trained()
         assert self.learner is not None
+        self.learner.to(next(model.parameters()).device)
         guide = self.learner.guidance(self.scalarization)
+        least = len(self.core) if self.core else 0
         drawn = model.draw(
-            self.sizes(len(preference), generator),
+            self.learner.sizes(model.kind, preference, self.scalarization, least=least, generator=generator),
             solver,
             model.grid(steps),
             batch=self.batch,

@@ -64,8 +64,10 @@ class GraphTransformer(nn.Module):
         if conditions:
             self.condition = Condition(conditions, width)
 
-    def logits(self, fields: Fields, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v k"]]:
-        """Unnormalised log-probabilities of the clean classes of nodes and edges."""
+    def states(
+        self, fields: Fields, t: Float[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v e"], Float[Tensor, "b d"]]:
+        """States of nodes and edges after the last block, and the embedding of the time."""
         x, adj, mask = fields["x"], fields["adj"], fields["mask"]
         told = self.time(time_features(t, mask.sum(1)))
         if self.conditions:
@@ -74,20 +76,31 @@ class GraphTransformer(nn.Module):
         edges = self.edge_in(adj)
         for block in self.blocks:
             nodes, edges = block(nodes, edges, mask, told)
+        return nodes, edges, told
+
+    def classes(
+        self, nodes: Float[Tensor, "b v d"], edges: Float[Tensor, "b v v e"]
+    ) -> tuple[Float[Tensor, "b v k"], Float[Tensor, "b v v c"]]:
+        """Unnormalised log-probabilities of the clean classes that states say."""
         pairs = self.edge_out(edges)
         return self.node_out(nodes), (pairs + pairs.transpose(1, 2)) / 2
+
+    def logits(self, fields: Fields, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v k"]]:
+        """Unnormalised log-probabilities of the clean classes of nodes and edges."""
+        nodes, edges, _ = self.states(fields, t)
+        return self.classes(nodes, edges)
 
     def forward(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
         nodes, edges = self.logits(fields, t)
         mask = fields["mask"]
-        pairs = mask.unsqueeze(1) * mask.unsqueeze(2)
-        pairs = pairs * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
-        return {"x": nodes.softmax(-1) * mask.unsqueeze(-1), "adj": edges.softmax(-1) * pairs.unsqueeze(-1)}
+        return {
+            "x": nodes.softmax(-1) * mask.unsqueeze(-1),
+            "adj": edges.softmax(-1) * pair_mask(mask).unsqueeze(-1),
+        }
 
     def returns(self, adj: Float[Tensor, "b v v k"], mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v w"]:
         """Return probabilities of a walk whose weights are how little an edge looks like none."""
-        weight = (1 - adj[..., 0]).clamp(min=0) * mask.unsqueeze(1) * mask.unsqueeze(2)
-        weight = weight * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
+        weight = (1 - adj[..., 0]).clamp(min=0) * pair_mask(mask)
         step = weight / weight.sum(-1, keepdim=True).clamp(min=1e-3)
         found, power = [], step
         for _ in range(self.walks):
@@ -167,6 +180,12 @@ class Block(nn.Module):
         heard = self.heads_to_edge(products + products.transpose(1, 2)) + ends.unsqueeze(1) + ends.unsqueeze(2)
         edges = edges + self.edge_mlp(y + heard)
         return nodes, edges
+
+
+def pair_mask(mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v v"]:
+    """1 for pairs of different nodes that both exist."""
+    pairs = mask.unsqueeze(1) * mask.unsqueeze(2)
+    return pairs * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
 
 
 def head(width: int, classes: int) -> nn.Sequential:

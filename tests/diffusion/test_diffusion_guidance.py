@@ -80,6 +80,10 @@ def test_the_push_has_the_size_of_the_score_and_the_sign_of_the_preference() -> 
     expected[0, 0] += 0.5 * 0.1 * 3
     expected[1, 0] -= 0.5 * 0.1**0.5 * 3
     assert torch.allclose(found, expected, atol=1e-5)
+    plain = PredictorGuidance(values, WeightedSum(), strength=3.0, is_relative=False)
+    made = plain.tilt(ProductSDE({"x": SDE}), base)(fields, t)["x"]
+    slope = plain.gradient(ProductSDE({"x": SDE}), fields, t, {"x": fields["x"]})["x"]
+    assert torch.allclose(made, base(fields, t)["x"] + 3 * slope) and slope.abs().max() > 0
     still = PredictorGuidance(values, WeightedSum(), end=0.6).tilt(ProductSDE({"x": SDE}), base)(fields, t)["x"]
     assert torch.allclose(still[1], torch.ones(3)) and not torch.allclose(still[0], torch.ones(3))
 

@@ -17,13 +17,14 @@ from mogen.domain.molecule import Molecule
 from mogen.errors import CandidateError, ConfigError
 from mogen.objective import ObjectiveSet, objective
 from mogen.oracle import Ledger, Oracle
-from mogen.preference import Tchebycheff
+from mogen.preference import Tchebycheff, WeightedSum
 from samplers.diffusion import VE, VP, DPMSolverPlusPlus
-from samplers.gdss.learner import Conditioning, Predictor
+from samplers.gdss.learner import DOUBT, Conditioning, Predictor, size_weights
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.predictor import ValueModel, ValueNetwork
 from samplers.gdss.sampler import GDSSSampler
 from samplers.gdss.training import GraphTraining, Published, Transformer
+from samplers.gdss.transformer import GraphTransformer
 
 SMILES = ["CCO", "CCN", "CC(=O)O", "C1CC1", "CC#N", "OCCO", "NCCO", "CC(C)C", "COC", "CCC=O", "C1CCC1", "CNC", "NCCN"]
 TINY = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "walks": 2}
@@ -72,7 +73,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def learner(guidance: str) -> dict[str, Any]:
     common = {"labels": 48, "updates": 150, "more": 20, "batch": 48, "round": 16, "accelerator": "cpu"}
     if guidance == "predictor":
-        return {"predictor": Predictor(**common, width=16, edge_width=8, depth=1, strength_x=2.0, strength_adj=1.0)}
+        return {"predictor": Predictor(**common, learning_rate=2e-3, strength_x=20.0, strength_adj=20.0)}
     return {"conditioning": Conditioning(**common, learning_rate=5e-3, weight=2.0)}
 
 
@@ -127,7 +128,7 @@ def test_a_new_condition_changes_nothing_until_it_is_trained(base: tuple[Path, s
 
 def test_the_predictor_learns_what_clean_graphs_are_worth_and_is_blind_to_names_of_nodes() -> None:
     torch.manual_seed(0)
-    network = ValueNetwork(3, 1, 2, width=16, edge_width=8, depth=1, heads=2)
+    network = ValueNetwork(GraphTransformer(3, 2, **TINY), 2, width=16)
     kind = GraphKind(("C", "N", "O"), 3, 5, (0, 0, 0, 0, 0, 1))
     model = GraphModel(Published(hidden=4, attention=4).build(kind), kind, VE(), VE(), "published")
     x = torch.nn.functional.one_hot(torch.randint(3, (64, 5)), 3).float()
@@ -149,6 +150,37 @@ def test_the_predictor_learns_what_clean_graphs_are_worth_and_is_blind_to_names_
     moved = {"x": x[:, order], "adj": clean["adj"][:, order][:, :, order], "mask": clean["mask"]}
     with torch.no_grad():
         assert torch.allclose(network(clean, t), network(moved, t), atol=1e-5)
+
+
+def test_a_predictor_begins_with_what_the_model_knows(base: tuple[Path, str]) -> None:
+    model = GDSSSampler(model=str(base[0])).trained()[0]
+    network = Predictor().build(model, 2).network
+    fields = model.process.prior(model.kind.blank(torch.tensor([3, 4])), generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.1, 0.6])
+    with torch.no_grad():
+        for own, known in zip(network.body.logits(fields, t), model.network.logits(fields, t), strict=True):
+            assert torch.equal(own, known)
+    assert network.body.node_in.weight.data_ptr() != model.network.node_in.weight.data_ptr()
+
+
+def test_sizes_are_as_frequent_as_in_the_data_times_what_they_are_worth() -> None:
+    known = torch.tensor([[1.0, 0.0], [0.5, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    nodes = torch.tensor([3, 3, 4, 4])
+    preference = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    found = size_weights(preference, known, nodes, (0, 0, 5, 10, 20), WeightedSum(), 6.0)
+    # values count up to 1; of each size also DOUBT graphs that are worth the mean of all
+    mean = torch.tensor([0.375, 0.5, 0.4375])
+    two, three, four = 5 * (6 * mean).exp(), torch.tensor([1.5, 0.0, 0.75]), torch.tensor([0.0, 2.0, 1.0])
+    three = 10 * (6 * (three + DOUBT * mean) / (2 + DOUBT)).exp()
+    four = 20 * (6 * (four + DOUBT * mean) / (2 + DOUBT)).exp()
+    expected = torch.stack([torch.zeros(3), torch.zeros(3), two, three, four], 1)
+    assert torch.allclose(found / found.sum(1, keepdim=True), expected / expected.sum(1, keepdim=True))
+    learner = Predictor(size_strength=200.0)
+    learner.known, learner.nodes = known, nodes
+    kind = GraphKind(("C", "N"), 2, 4, (0, 0, 5, 10, 20))
+    drawn = learner.sizes(kind, preference[:2], WeightedSum(), generator=torch.Generator().manual_seed(0))
+    assert drawn.tolist() == [3, 4]
+    assert learner.sizes(kind, preference[:1], WeightedSum(), least=4).tolist() == [4]
 
 
 def has_core(items: list[Any], smarts: str) -> list[bool]:
