@@ -173,6 +173,11 @@ def main() -> None:
     parser.add_argument("--start", type=float, default=0.15)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--method", default="euler")
+    parser.add_argument("--noise-scale", type=float, default=1.0)
+    parser.add_argument(
+        "--repair", type=float, default=0.0, help="of predictions on the way, for all that use the model"
+    )
+    parser.add_argument("--self-conditioning", type=lambda text: text == "true", default=True, help="true or false")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -180,9 +185,19 @@ def main() -> None:
     source = Path(arguments.data)
     chains = read_chains(source if source.exists() else find(arguments.data))
     held = sampler.card.get("held_out") or sorted({chain.cluster for chain in chains})
-    sampler.protocol = Protocol((arguments.start,), steps=arguments.steps, method=arguments.method)
+    sampler.protocol = Protocol(
+        (arguments.start,),
+        steps=arguments.steps,
+        method=arguments.method,
+        noise_scale=arguments.noise_scale,
+        self_conditioning=arguments.self_conditioning,
+        repair=arguments.repair,
+    )
     sampler.steering = Steering(
-        particles=arguments.particles, groups=arguments.groups, end=min(0.03, arguments.start / 2)
+        particles=arguments.particles,
+        groups=arguments.groups,
+        end=min(0.03, arguments.start / 2),
+        repair=arguments.repair,
     )
     pairs = held_out_pairs(chains, held, arguments.longest)
     rows: list[dict[str, Any]] = []

@@ -25,6 +25,7 @@ from samplers.str2str.process import (
     process,
     solver_of,
 )
+from samplers.str2str.steering import mending
 
 STARTS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 """the published noise times, which conformations take in turn"""
@@ -108,7 +109,11 @@ def denoised(
     guidance: Guidance | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Fields, int]:
-    """Clean fields taken to a noise time (or noisy ones that are given) and back, and the evaluations each took."""
+    """Clean fields taken to a noise time (or noisy ones that are given) and back, and the evaluations each took.
+
+    A guidance takes the place of the protocol's repair.
+    """
+    guidance = guidance if guidance is not None else mending(protocol.repair)
     sde, t = process(), torch.full((len(clean["exists"]),), start)
     score = PredictedScore(sde, predict, self_conditioning=protocol.self_conditioning)
     if noisy is None and protocol.is_prior:

@@ -29,7 +29,7 @@ from samplers.str2str.protocol import Protocol as Protocol
 from samplers.str2str.protocol import backbones_of, denoised, grouped
 from samplers.str2str.protocol import conformations as conformations
 from samplers.str2str.record import Record
-from samplers.str2str.steering import Steering, Worth, groups_of, mending, steered, worth_of
+from samplers.str2str.steering import Steering, Worth, groups_of, steered, worth_of
 
 
 @final
@@ -234,7 +234,6 @@ class Str2StrSampler(Sampler[Backbone]):
         self, clean: Fields, start: float, *, guidance: Guidance | None, generator: torch.Generator | None
     ) -> Fields:
         """Fields taken to a noise time and back, on the account of network evaluations."""
-        guidance = guidance if guidance is not None else mending(self.protocol.repair)
         ended, self.evaluations = denoised(
             self.predict(), clean, start, self.protocol, guidance=guidance, generator=generator
         )
@@ -276,7 +275,6 @@ class Str2StrSampler(Sampler[Backbone]):
         """n conformations of a chain and the noise time of each; the protocol's times are taken in turn."""
         predict = self.predict()
         self.check(backbone, fixed)
-        guidance = guidance if guidance is not None else mending(self.protocol.repair)
         starts = [self.protocol.starts[i % len(self.protocol.starts)] for i in range(n)]
         found: dict[float, list[Backbone]] = {}
         for start in dict.fromkeys(starts):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mogen.domain.backbone import Backbone, Residues, from_torsions, write_backbones
+from mogen.errors import DataError
 from samplers.str2str import Str2StrSampler
 
 BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
@@ -115,3 +116,35 @@ def test_conformations_and_pairs_against_everything_else(tmp_path, model, archiv
     first = content["pairs"][0]
     assert first["tm_ens"] == pytest.approx((1 + first["tm_to_other"]) / 2, abs=1e-6)
     assert {test["figure"] for test in content["pair_tests"]} == {"tm_ens", "rmsd_to_other"}
+
+
+def test_speed_beside_plain_products(tmp_path, monkeypatch):
+    options = ["--size", "tiny", "--shapes", "2x9", "1x70", "--repeats", "1"]
+    rows = rows_of("str2str_speed", options, tmp_path, monkeypatch)
+    for row, pairs in zip(rows, (2 * 81, 70 * 70), strict=True):
+        assert row["ours"]["largest_deviation_angstrom"] < 1e-3 < row["moved_angstrom"]
+        assert 0 < row["bf16"]["mean_deviation_angstrom"] < 0.2
+        transition = 2 * pairs * (2 * 96 * 32 + 96 * 96 + 32 * 32) / 1e9  # of the only block that has one
+        assert row["gflop_per_structure"] * int(row["shape"][0]) > transition - 0.01
+
+
+def test_our_weights_have_one_place_each_in_the_public_network(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from str2str_public import published_state
+
+    network = Str2StrSampler(size="tiny").build()
+    state = published_state(network)
+    assert len(state) == len(network.state_dict()) and not any(name.startswith("blocks") for name in state)
+    assert sum(value.numel() for value in state.values()) == sum(p.numel() for p in network.parameters())
+    assert {name.split(".")[0] for name in state} == {"embedder", "translator"}
+    ours, theirs = network.blocks[0].attention.q_points.weight, state["translator.trunk.ipa_0.linear_q_points.weight"]
+    points = len(ours) // 3
+    assert torch.equal(theirs[points + 5], ours[3 * 5 + 1])  # y of the sixth point
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from str2str_public import public_network
+
+    with pytest.raises(DataError, match="expected a checkout of the public Str2Str"):
+        public_network(tmp_path, Str2StrSampler(size="tiny").build())
