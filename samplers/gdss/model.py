@@ -334,7 +334,15 @@ def read_facts(folder: Path) -> dict[str, Any]:
     path = folder / "sampler.yaml"
     if not path.is_file():
         raise RunError(f"expected a saved model with a sampler.yaml, got nothing of the kind in {folder}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or "model" not in content:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"expected a readable sampler.yaml in {folder}, got {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise RunError(f"expected a graph diffusion model in {folder}, got a sampler.yaml of something else")
+    wanted = {"network", "kind", "sde_x", "sde_adj", "prediction"}
+    missing = sorted(({"solver", "steps"} - set(content)) | (wanted - set(content["model"])))
+    if missing:
+        raise RunError(f"expected a whole sampler.yaml in {folder}, got one without {', '.join(missing)}")
     return content

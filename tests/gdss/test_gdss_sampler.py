@@ -323,6 +323,56 @@ def _written(folder: Path, content: bytes) -> Path:
     return folder / "other.pth"
 
 
+@pytest.mark.parametrize(
+    ("lines", "settings", "words"),
+    [
+        (["CCO", "C1CC", "CN", "hello"], {}, ["2 of 4", "row 1", "skip_broken"]),
+        (["CCO", "CS", "CN"], {"atoms": ["C", "N", "O"]}, ["1 of 3", "row 1", "S", "skip_broken"]),
+        (["CCO", "CN", "CCCC=O"], {"max_nodes": 3}, ["1 of 3", "row 2", "3", "skip_broken"]),
+        (["C(", "N("], {"skip_broken": True}, ["got none"]),
+    ],
+)
+def test_molecules_that_do_not_fit_are_counted_and_refused_or_skipped(
+    lines: list[str],
+    settings: dict[str, Any],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MOGEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "my.smi").write_text("\n".join(lines) + "\n")
+    shape = {"class_path": "samplers.gdss.training.Transformer", "init_args": TINY}
+    training = {"data": str(tmp_path / "my.smi"), "network": shape, "updates": 2, "batch": 2, "accelerator": "cpu"}
+
+    def trained(**more: Any) -> int:
+        init = {"training": {**training, "steps": 3, **settings, **more}}
+        config = {"sampler": {"class_path": "gdss", "init_args": init}, "out": str(tmp_path / "model")}
+        (tmp_path / "my.yaml").write_text(json.dumps(config))
+        return main(["train", str(tmp_path / "my.yaml")])
+
+    assert trained() == 2
+    said = capsys.readouterr().err.strip()
+    assert all(word in said for word in words), said
+    if "skip_broken" in settings:
+        return
+    assert trained(skip_broken=True) == 0
+    assert f"left out {words[0].split()[0]} molecules" in capsys.readouterr().err
+    assert "left out: " + words[0].split()[0] in (tmp_path / "model" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "part"), [("weights.safetensors", 2), ("sampler.yaml", 4), ("sampler.yaml", 30)])
+def test_a_cut_model_is_one_sentence(name: str, part: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = GraphKind(("C", "N"), 2, 4, (0, 0, 1, 1, 1))
+    model = GraphModel(Published(hidden=4, attention=4).build(kind), kind, VE(), VE(), "published")
+    GDSSSampler.of(model, EulerMaruyama(), 2).save(tmp_path / "model")
+    content = (tmp_path / "model" / name).read_bytes()
+    (tmp_path / "model" / name).write_bytes(content[: len(content) // part])
+    assert main(["sample", str(tmp_path / "model"), "-n", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mogen: error: expected") and said.count("\n") == 1
+
+
 def test_no_model_and_broken_models_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="without"):
         GDSSSampler().sample(torch.zeros(1, 0))
