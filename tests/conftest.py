@@ -15,14 +15,25 @@ TYPED = ("mogen", "objectives", "samplers")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--typecheck", action="store_true", help="check the types and shapes of every call (beartype)")
+    parser.addoption("--slow", action="store_true", help="also run tests that take minutes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "wrong_types: passes wrong types or shapes on purpose, so none are checked")
+    config.addinivalue_line("markers", "slow: takes minutes, runs with --slow only")
     if config.getoption("--typecheck"):
         from jaxtyping import install_import_hook
 
         install_import_hook(TYPED, "type_checker.checked")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture(autouse=True)
