@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -33,7 +34,7 @@ def compiled(source: Path, *flags: str) -> ctypes.CDLL:
     command = compiler()
     if command is None:
         raise RunError(f"expected a C compiler (cc, gcc, clang or $CC) for {source.name}, found none")
-    facts = _run(source, [command, *flags, *FACTS, "-"])
+    facts = _run(source, [*shlex.split(command), *flags, *FACTS, "-"])
     key = hashlib.sha256("\n".join((source.read_text(encoding="utf-8"), command, *flags, facts)).encode())
     kept = cache() / "native" / f"{source.stem}-{key.hexdigest()[:16]}.so"
     with suppress(OSError):
@@ -42,7 +43,7 @@ def compiled(source: Path, *flags: str) -> ctypes.CDLL:
         kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent if os.access(kept.parent, os.W_OK) else None) as folder:
         made = Path(folder) / kept.name
-        _run(source, [command, *flags, *LIBRARY, str(source), "-o", str(made), "-lm"])
+        _run(source, [*shlex.split(command), *flags, *LIBRARY, str(source), "-o", str(made), "-lm"])
         with suppress(OSError):
             return ctypes.CDLL(str(made.replace(kept)))
         return ctypes.CDLL(str(made))
