@@ -24,9 +24,7 @@ def doctor() -> int:
     for name, purpose in EXTRAS.items():
         print(f"extra {name:<18} {_installed(name) or 'not installed'} ({purpose})")
     found = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    print(
-        f"C compiler               {found or 'not found (graph diffusion on a CPU is slower, compile: true is refused)'}"
-    )
+    print(f"C compiler               {found or 'not found (graph diffusion is slower, compile: true refused)'}")
     _data()
     return 1 if missing else 0
 
