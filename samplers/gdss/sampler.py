@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, final
 
 import torch
 import yaml
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -34,6 +34,8 @@ from samplers.gdss.training import GraphTraining
 
 PATIENCE = 10
 """rounds of steering without anything new after which `fit` ends"""
+PAIRS = 2**15
+"""pairs of nodes that a processor's cache holds the states of"""
 GRAPH = ("x", "adj", "mask")
 """the fields a graph is read from"""
 
@@ -84,7 +86,7 @@ class GDSSSampler(Sampler[Any]):
         training: how a model is trained, where there is none.
         solver: how the reverse process is solved; the model's own way where it is not given.
         steps: steps of the solver; the model's own number where it is not given.
-        batch: graphs drawn together.
+        batch: graphs drawn together; on a processor fewer where they are large.
         is_balanced: whether an N+ or O+ takes the proton of an OH beside it, so that molecules are neutral.
         guidance: what leads towards objectives: particles (any objectives), predictor or classifier_free (learned from
             labels, which are candidates asked for).
@@ -311,11 +313,12 @@ class GDSSSampler(Sampler[Any]):
         self.learner.to(next(model.parameters()).device)
         guide = self.learner.guidance(self.scalarization)
         least = len(self.core) if self.core else 0
+        sizes = self.learner.sizes(model.kind, preference, self.scalarization, least=least, generator=generator)
         drawn = model.draw(
-            self.learner.sizes(model.kind, preference, self.scalarization, least=least, generator=generator),
+            sizes,
             solver,
             model.grid(steps),
-            batch=self.batch,
+            batch=self.together(sizes),
             guidance=guide,
             context=self.learner.context(preference, self.scalarization),
             core=self.core,
@@ -353,7 +356,14 @@ class GDSSSampler(Sampler[Any]):
         """Clean fields of n graphs of sizes as in the training data, before they are rounded."""
         model, solver, steps = self.trained()
         sizes = self.sizes(n, generator)
-        return model.draw(sizes, solver, model.grid(steps), batch=self.batch, core=self.core, generator=generator)
+        batch = self.together(sizes)
+        return model.draw(sizes, solver, model.grid(steps), batch=batch, core=self.core, generator=generator)
+
+    def together(self, sizes: Int[Tensor, " n"]) -> int:
+        """How many graphs of these sizes are drawn together."""
+        if next(self.trained()[0].parameters()).device.type != "cpu":
+            return self.batch
+        return max(1, min(self.batch, PAIRS // int(sizes.max()) ** 2))
 
     def sample(self, preference: Float[Tensor, "n m"], *, generator: torch.Generator | None = None) -> Samples[Any]:
         if preference.ndim != 2 or preference.shape[1] != self.m:
