@@ -114,7 +114,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.methods}, {options.seeds} and {options.budget}"
         )
     objectives: ObjectiveSet[Molecule] = load_set(options.objectives)
-    traces = []
+    traces: list[Trace] = []
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
         for seed in range(options.seed, options.seed + options.seeds):
             for method in methods:

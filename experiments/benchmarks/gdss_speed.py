@@ -2,10 +2,12 @@
 
     python experiments/benchmarks/gdss_speed.py --model gdss_qm9.npz -n 1000 --steps 20 --json out.json
 
-The floor is the operations counted in the step over the rate of matrix products measured on this machine in the same
-run; `processor_seconds`, the least of all repeats, is what a step costs where others use the machine as well. With
---peer COMMAND, whose last line of output must be the seconds of one of its own steps of as many graphs, both are timed
-in turn, `repeats` times, and the ratio of the medians is printed. Published sizes: 1,000 graphs of 9 nodes.
+The floor is the operations counted in the step over the rate of matrix products measured on this machine, in turn with
+the steps; `processor_seconds`, the least of all repeats, is what a step costs where others use the machine as well.
+With --padded every graph is also computed as wide as the largest of the data, in turn with the batches of similar
+sizes. With --peer COMMAND, whose last line of output must be the seconds of one of its own steps of as many graphs,
+both are timed in turn, `repeats` times, and the ratio of the medians is printed. Published sizes: 1,000 graphs of 9
+nodes.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
 from mogen.errors import ConfigError, MogenError
 from mogen.run import gemm_rate
-from samplers.diffusion import integrate
+from samplers.diffusion import Fields, integrate
 from samplers.gdss.checkpoint import open_sampler
 from samplers.gdss.native import library, pytorch_only
 
@@ -40,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=4, help="steps per measurement")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--padded", action="store_true", help="also with all graphs as wide as the largest")
     parser.add_argument("--peer", default=None, help="a command that times one of its own steps")
     parser.add_argument("--json", default=None)
     options = parser.parse_args(argv)
@@ -67,25 +72,31 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     ]
     grid = torch.linspace(0.9, 0.89, options.steps + 1)
 
-    def step() -> float:
+    @torch.no_grad()
+    def step(groups: Sequence[Fields]) -> float:
         started = time.perf_counter()
-        for fields in batches:
+        for fields in groups:
             integrate(model.process, model.score, solver, fields, grid, generator=generator)
         return (time.perf_counter() - started) / options.steps
 
-    step()
+    wide = padded(batches, model.kind.max_nodes) if options.padded else []
+    step(batches)
     with torch.no_grad(), pytorch_only(), FlopCounterMode(display=False) as counter:
         for fields in batches:
             integrate(model.process, model.score, solver, fields, grid[:2], generator=generator)
-    ours, processor, peers = [], [], []
+    flops = counter.get_total_flops()
+    ours, processor, peers, rates, shares, widths = [], [], [], [], [], []
     for _ in range(options.repeats):
         before = time.process_time()
-        ours.append(step())
+        ours.append(step(batches))
         processor.append((time.process_time() - before) / options.steps)
+        rates.append(gemm_rate(repeats=3))
+        shares.append(flops / rates[-1] / ours[-1])
+        if wide:
+            widths.append(step(wide))
         if options.peer:
             peers.append(peer(options.peer))
-    rate = gemm_rate()
-    flops = counter.get_total_flops()
+    rate = statistics.median(rates)
     found: dict[str, Any] = {
         "n": options.n,
         "threads": torch.get_num_threads(),
@@ -96,12 +107,27 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "flops": flops,
         "product_rate": rate,
         "floor_seconds": flops / rate,
-        "share_of_floor": flops / rate / statistics.median(ours),
+        "share_of_floor": statistics.median(shares),
+        "mean_nodes": float(sizes.float().mean()),
     }
+    if widths:
+        found |= {"padded_seconds": statistics.median(widths)}
+        found["times_faster_than_padded"] = statistics.median(b / a for a, b in zip(ours, widths, strict=True))
     if peers:
         found |= {"peer_seconds": statistics.median(peers), "all_peer_seconds": peers}
         found["times_faster"] = found["peer_seconds"] / found["seconds"]
     return found
+
+
+def padded(batches: Sequence[Fields], width: int) -> list[Fields]:
+    """The same graphs, all as wide as the largest the model knows."""
+    made: list[Fields] = []
+    for fields in batches:
+        rest = width - fields["mask"].shape[1]
+        pairs = (0, rest, 0, rest) if fields["adj"].ndim == 3 else (0, 0, 0, rest, 0, rest)
+        x, mask = pad(fields["x"], (0, 0, 0, rest)), pad(fields["mask"], (0, rest))
+        made.append({**fields, "x": x, "adj": pad(fields["adj"], pairs), "mask": mask})
+    return made
 
 
 def peer(command: str) -> float:
