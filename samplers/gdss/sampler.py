@@ -87,6 +87,7 @@ class GDSSSampler(Sampler[Any]):
         solver: how the reverse process is solved; the model's own way where it is not given.
         steps: steps of the solver; the model's own number where it is not given.
         batch: graphs drawn together; on a processor fewer where they are large.
+        device: where graphs are drawn: cpu, cuda, ... (training has its own accelerator).
         is_balanced: whether an N+ or O+ takes the proton of an OH beside it, so that molecules are neutral.
         guidance: what leads towards objectives: particles (any objectives), predictor or classifier_free (learned from
             labels, which are candidates asked for).
@@ -106,6 +107,7 @@ class GDSSSampler(Sampler[Any]):
         solver: Solver | None = None,
         steps: int | None = None,
         batch: int = 512,
+        device: str = "cpu",
         is_balanced: bool = False,
         guidance: Literal["particles", "predictor", "classifier_free"] = "particles",
         steering: Steering | None = None,
@@ -123,7 +125,7 @@ class GDSSSampler(Sampler[Any]):
                 "expected guidance particles, predictor or classifier_free and keep core or atoms, got "
                 f"{guidance!r} and {keep!r}"
             )
-        self.batch, self.is_balanced = batch, is_balanced
+        self.batch, self.device, self.is_balanced = batch, device, is_balanced
         self.solver, self.steps = solver, steps
         self.training = training
         self.guidance = guidance
@@ -144,7 +146,7 @@ class GDSSSampler(Sampler[Any]):
 
     def _take(self, folder: Path) -> None:
         facts = read_facts(folder)
-        self.model = GraphModel.load(folder, facts["model"])
+        self.model = self._placed(GraphModel.load(folder, facts["model"]))
         self.solver = self.solver or rebuilt(facts["solver"])
         self.steps = self.steps or int(facts["steps"])
         self.card = facts.get("card", {})
@@ -153,6 +155,14 @@ class GDSSSampler(Sampler[Any]):
             self.m, self.labelled = known, str(facts.get("labelled", ""))
             self.learner.load(folder, self.model, known)
         self._set_core()
+
+    def _placed(self, model: GraphModel) -> GraphModel:
+        """The model on the device graphs are drawn on."""
+        try:
+            return model.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise ConfigError(f"expected a device that is there, got {self.device!r}: {reason}") from error
 
     def _set_core(self) -> None:
         """Reads the core; raises a sentence where the model cannot have it."""
@@ -191,7 +201,8 @@ class GDSSSampler(Sampler[Any]):
         """
         if self.model is None:
             training = self.training or GraphTraining()
-            self.model, self.card = training.run(folder / "data" if folder and measure else folder, seed)
+            made, self.card = training.run(folder / "data" if folder and measure else folder, seed)
+            self.model = self._placed(made)
             self.solver, self.steps = self.solver or training.solver, self.steps or training.steps
             self._set_core()
         elif measure is None:
@@ -302,15 +313,13 @@ class GDSSSampler(Sampler[Any]):
 
     def _learn(self, updates: int, folder: Path | None, seed: int) -> None:
         assert self.record is not None and self.learner is not None
-        model = self.trained()[0]
-        device = next(model.parameters()).device
-        self.model = self.learner.learn(model, self.record, updates, folder, seed).to(device)
+        self.model = self._placed(self.learner.learn(self.trained()[0], self.record, updates, folder, seed))
 
     def led(self, preference: Float[Tensor, "n m"], generator: torch.Generator | None) -> list[Any]:
         """One candidate (or None) per preference, led by what was learned."""
         model, solver, steps = self.trained()
         assert self.learner is not None
-        self.learner.to(next(model.parameters()).device)
+        self.learner.to(torch.device(self.device))
         guide = self.learner.guidance(self.scalarization)
         least = len(self.core) if self.core else 0
         sizes = self.learner.sizes(model.kind, preference, self.scalarization, least=least, generator=generator)
@@ -361,7 +370,7 @@ class GDSSSampler(Sampler[Any]):
 
     def together(self, sizes: Int[Tensor, " n"]) -> int:
         """How many graphs of these sizes are drawn together."""
-        if next(self.trained()[0].parameters()).device.type != "cpu":
+        if self.device != "cpu":
             return self.batch
         return max(1, min(self.batch, PAIRS // int(sizes.max()) ** 2))
 

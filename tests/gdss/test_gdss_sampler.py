@@ -373,6 +373,15 @@ def test_a_cut_model_is_one_sentence(name: str, part: int, tmp_path: Path, capsy
     assert said.startswith("mogen: error: expected") and said.count("\n") == 1
 
 
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    kind = GraphKind((), 3, 4, (0, 0, 1, 1, 1))
+    model = GraphModel(Published(hidden=4, attention=4).build(kind), kind, VE(), VE(), "published")
+    GDSSSampler.of(model, EulerMaruyama(), 2).save(tmp_path)
+    for device in ("cuda:77", "abacus"):
+        with pytest.raises(ConfigError, match=f"expected a device that is there, got '{device}'"):
+            GDSSSampler(model=str(tmp_path), device=device)
+
+
 def test_no_model_and_broken_models_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="without"):
         GDSSSampler().sample(torch.zeros(1, 0))
