@@ -370,9 +370,8 @@ def strategy_of(method: str, task: Task, steps: int) -> Strategy[Any]:
         raise ConfigError(f"the method {method!r} makes molecules, which the fixed pool of this task does not hold")
     if method in ("nsga2", "genetic"):
         return Evolve(task.variation, source, by="rank" if method == "nsga2" else "sum")
-    deep = 20 if task.kind == "molecule" else 4
-    generations = {"loop": deep, "qlognehvi": 1, "ucb": deep}[method]
-    proposer: Any = Genetic(task.variation, children=250 if generations > 1 else 500, generations=generations)
+    kinds = {"loop": 4, "qlognehvi": 1, "ucb": 4}
+    proposer: Any = Genetic(task.variation, children=250 if kinds[method] > 1 else 500, generations=kinds[method])
     return BelieveAndChoose([proposer], UpperBound() if method == "ucb" else HypervolumeImprovement())
 
 
