@@ -8,9 +8,10 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,14 +138,24 @@ def encoded(smiles: Sequence[str], types: Sequence[str], max_atoms: int, *, skip
 
 
 def load_graphs(name: str) -> list[Graph]:
-    """Plain graphs of a published set, or of a JSON file: a list of {"n": nodes, "edges": [[i, j], ...]}."""
+    """Plain graphs of a published set, or of a JSON file: a list of {"n": nodes, "edges": [[i, j], ...]}.
+
+    With "node_labels" (one integer per node) beside them, where nodes have labels.
+    """
     path = Path(name) if Path(name).is_file() else locate(name)
     try:
         content = path.read_bytes()
         items = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-        return [Graph.from_key(f"{item['n']}:" + ",".join(f"{i}-{j}" for i, j in item["edges"])) for item in items]
+        return [Graph.from_key(key_of(item)) for item in items]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(f'expected a list of {{"n": .., "edges": [[i, j], ..]}} in {path}, got {error}') from error
+
+
+def key_of(item: Mapping[str, Any]) -> str:
+    """The key of a graph of a JSON file."""
+    key = f"{item['n']}:" + ",".join(f"{i}-{j}" for i, j in item["edges"])
+    labels = ",".join(str(int(label)) for label in item.get("node_labels", ()))
+    return f"{key};{labels}" if labels else key
 
 
 def fingerprint(name: str) -> str:

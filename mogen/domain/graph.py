@@ -64,30 +64,36 @@ class MolecularGraphs:
 
 @dataclass(frozen=True)
 class Graph:
-    """A plain graph as a candidate: its number of nodes and its edges (i < j), sorted.
+    """A plain graph as a candidate: its number of nodes, its edges (i < j), sorted, and its nodes' labels, if any.
 
     Two drawings of the same graph are two candidates: nothing is said about isomorphism.
     """
 
     nodes: int
     edges: tuple[tuple[int, int], ...]
+    labels: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
-        """`n:i-j,k-l,...`"""
-        return f"{self.nodes}:" + ",".join(f"{i}-{j}" for i, j in self.edges)
+        """`n:i-j,k-l,...`, and `;a,b,...` where nodes have labels."""
+        told = ";" + ",".join(map(str, self.labels)) if self.labels else ""
+        return f"{self.nodes}:" + ",".join(f"{i}-{j}" for i, j in self.edges) + told
 
     @classmethod
     def from_key(cls, key: str) -> Graph:
         """The graph a key describes; raises `CandidateError` where it describes none."""
         try:
-            nodes, _, edges = key.partition(":")
+            whole, _, labels = key.partition(";")
+            nodes, _, edges = whole.partition(":")
             pairs = [tuple(int(part) for part in edge.split("-")) for edge in edges.split(",") if edge]
-            made = cls(int(nodes), tuple(sorted((min(i, j), max(i, j)) for i, j in pairs)))
+            named = tuple(int(part) for part in labels.split(",") if part)
+            made = cls(int(nodes), tuple(sorted((min(i, j), max(i, j)) for i, j in pairs)), named)
         except ValueError as error:
             raise CandidateError(f"expected a graph such as 3:0-1,1-2, got {key!r}") from error
         if any(i == j or not 0 <= i <= j < made.nodes for i, j in made.edges):
             raise CandidateError(f"expected edges between the nodes 0 to {made.nodes - 1}, got {key!r}")
+        if len(made.labels) not in (0, made.nodes):
+            raise CandidateError(f"expected no labels or one for each of {made.nodes} nodes, got {key!r}")
         return made
 
     @property
@@ -357,8 +363,11 @@ def _balance(mol: Chem.RWMol) -> None:
                 break
 
 
-def encode_graphs(graphs: Sequence[Graph], max_nodes: int, features: int) -> GraphBatch:
-    """Plain graphs with one-hot degrees as features; raises `ConfigError` where one does not fit."""
+def encode_graphs(graphs: Sequence[Graph], max_nodes: int, features: int, labels: Sequence[int] = ()) -> GraphBatch:
+    """Plain graphs with one-hot degrees as features, or one-hot labels, where it is given which labels there are.
+
+    Raises `ConfigError` where one does not fit.
+    """
     adj = torch.zeros(len(graphs), max_nodes, max_nodes)
     mask = torch.zeros(len(graphs), max_nodes)
     for row, graph in enumerate(graphs):
@@ -366,6 +375,8 @@ def encode_graphs(graphs: Sequence[Graph], max_nodes: int, features: int) -> Gra
             raise ConfigError(f"expected graphs of at most {max_nodes} nodes, got one of {graph.nodes}")
         adj[row, : graph.nodes, : graph.nodes] = graph.adjacency
         mask[row, : graph.nodes] = 1.0
+    if labels:
+        return GraphBatch(one_hot_labels(graphs, max_nodes, labels), adj, mask)
     degree = adj.sum(-1).long()
     if len(graphs) and int(degree.max()) >= features:
         raise ConfigError(f"expected nodes of fewer than {features} neighbours, got one of {int(degree.max())}")
@@ -373,13 +384,31 @@ def encode_graphs(graphs: Sequence[Graph], max_nodes: int, features: int) -> Gra
     return GraphBatch(x, adj, mask)
 
 
-def quantise_graphs(adj: Float[Tensor, "n v v"]) -> list[Graph]:
-    """Edges where the adjacency is at least .5; isolated nodes go, and a graph without edges is one node."""
+def one_hot_labels(graphs: Sequence[Graph], max_nodes: int, labels: Sequence[int]) -> Float[Tensor, "n v d"]:
+    """Labels of nodes by their place among those there are; raises `ConfigError` for graphs without or with others."""
+    place = {label: index for index, label in enumerate(labels)}
+    x = torch.zeros(len(graphs), max_nodes, len(labels))
+    for row, graph in enumerate(graphs):
+        if len(graph.labels) != graph.nodes or not place.keys() >= set(graph.labels):
+            raise ConfigError(f"expected nodes with labels among {', '.join(map(str, labels))}, got {graph.key!r}")
+        x[row, torch.arange(graph.nodes), [place[label] for label in graph.labels]] = 1.0
+    return x
+
+
+def quantise_graphs(
+    adj: Float[Tensor, "n v v"], x: Float[Tensor, "n v d"] | None = None, labels: Sequence[int] = ()
+) -> list[Graph]:
+    """Edges where the adjacency is at least .5; isolated nodes go, and a graph without edges is one node.
+
+    With the labels there are, nodes have the one whose entry of x is the largest.
+    """
     found = []
-    for matrix in (adj >= 0.5).cpu():
+    named = x.argmax(-1).cpu() if x is not None and labels else None
+    for row, matrix in enumerate((adj >= 0.5).cpu()):
         first, second = matrix.triu(1).nonzero(as_tuple=True)
-        kept = torch.cat([first, second]).unique()
-        name = {int(node): index for index, node in enumerate(kept)}
+        kept = torch.cat([first, second]).unique().tolist() or [0]
+        name = {node: index for index, node in enumerate(kept)}
         edges = sorted((name[int(i)], name[int(j)]) for i, j in zip(first, second, strict=True))
-        found.append(Graph(max(len(kept), 1), tuple(edges)))
+        told = () if named is None else tuple(labels[int(named[row, node])] for node in kept)
+        found.append(Graph(len(kept), tuple(edges), told))
     return found

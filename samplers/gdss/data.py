@@ -103,11 +103,17 @@ def buckets(sizes: Tensor, batch: int) -> list[tuple[int, Tensor]]:
 
 
 def training_graphs(
-    data: str, atoms: Sequence[str] | None = None, max_nodes: int | None = None, *, is_lenient: bool = False
+    data: str,
+    atoms: Sequence[str] | None = None,
+    max_nodes: int | None = None,
+    *,
+    is_lenient: bool = False,
+    has_labels: bool = True,
 ) -> Any:
     """The training graphs of a data set, their kind without an encoding, and how many were left out.
 
-    A name of plain graphs, or a .json file of them; else molecules: qm9, zinc250k, or any file of SMILES, whose atoms
+    A name of plain graphs, or a .json file of them, whose nodes' features are their labels, if they have any (and
+    `has_labels`), else their degrees; else molecules: qm9, zinc250k, or any file of SMILES, whose atoms
     and largest size are those of its molecules where they are not given. Molecules that do not fit are left out of the
     published sets; in a file the first of them raises `DataError`, unless `is_lenient`.
     """
@@ -115,9 +121,11 @@ def training_graphs(
         plain = training_plain(data)
         nodes = max_nodes or max(graph.nodes for graph in plain)
         degree = max(max(graph.adjacency.sum(1).max() for graph in plain), torch.tensor(1.0))
-        features = int(degree) + 1
+        labels = tuple(sorted({label for graph in plain for label in graph.labels})) if has_labels else ()
+        features = len(labels) or int(degree) + 1
         sizes = torch.bincount(torch.tensor([graph.nodes for graph in plain]), minlength=nodes + 1)
-        return encode_graphs(plain, nodes, features), GraphKind((), features, nodes, tuple(sizes.tolist())), 0
+        kind = GraphKind((), features, nodes, tuple(sizes.tolist()), labels=labels)
+        return encode_graphs(plain, nodes, features, labels), kind, 0
     smiles = training_smiles(data)
     types, nodes = vocabulary(smiles, data, atoms, max_nodes)
     made = encoded(smiles, types, nodes)

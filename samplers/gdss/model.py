@@ -48,7 +48,7 @@ class GraphKind:
 
     `types` are the atoms of molecules, or empty for plain graphs whose `features` are one-hot degrees. With `encoding`
     "order" an edge is one number (bond order, or 1); with "classes" it is a one-hot vector of `edge_classes`.
-    `sizes[k]` counts the training graphs of k nodes.
+    `sizes[k]` counts the training graphs of k nodes. Where nodes of plain graphs have `labels`, `features` are these.
     """
 
     types: tuple[str, ...]
@@ -56,6 +56,7 @@ class GraphKind:
     max_nodes: int
     sizes: tuple[int, ...]
     encoding: Literal["order", "classes"] = "order"
+    labels: tuple[int, ...] = ()
 
     @property
     def edge_classes(self) -> int:
@@ -67,6 +68,14 @@ class GraphKind:
         weight = torch.tensor(self.sizes, dtype=torch.float64)
         weight[:least] = 0
         return torch.multinomial(weight, n, replacement=True, generator=generator)
+
+    def fits(self, graph: Graph) -> bool:
+        """Whether a plain graph is no larger, and its nodes have features that are known."""
+        if graph.nodes > self.max_nodes:
+            return False
+        if self.labels:
+            return bool(graph.labels) and set(graph.labels) <= set(self.labels)
+        return int(graph.adjacency.sum(1).max()) < self.features
 
     def fields(self, graphs: GraphBatch) -> Fields:
         """Clean fields of dense graphs whose edges are numbers."""
@@ -90,7 +99,7 @@ class GraphKind:
             exists = fields["mask"].unsqueeze(-1)
             adj = adj.argmax(-1).to(x.dtype) * pair_mask(fields["mask"])
             x = torch.nn.functional.one_hot(x.argmax(-1), self.features).to(x.dtype) * exists
-        return quantise_molecules(x, adj) if self.types else quantise_graphs(adj)
+        return quantise_molecules(x, adj) if self.types else quantise_graphs(adj, x, self.labels)
 
 
 def graph_mask(fields: Fields) -> Fields:
@@ -294,9 +303,10 @@ class GraphModel(ScoreModel):
 
     def facts(self) -> dict[str, Any]:
         """Everything but the weights."""
+        kind = asdict(self.kind)
         return {
             "network": described(self.network),
-            "kind": {**asdict(self.kind), "types": list(self.kind.types), "sizes": list(self.kind.sizes)},
+            "kind": {key: list(value) if isinstance(value, tuple) else value for key, value in kind.items()},
             "sde_x": described(self.sde_x),
             "sde_adj": described(self.sde_adj),
             "prediction": self.prediction,
@@ -323,8 +333,8 @@ class GraphModel(ScoreModel):
     @classmethod
     def build(cls, facts: Mapping[str, Any]) -> Self:
         """The model with new weights."""
-        kind = dict(facts["kind"])
-        made = GraphKind(**{**kind, "types": tuple(kind["types"]), "sizes": tuple(kind["sizes"])})
+        kind: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["kind"].items()}
+        made = GraphKind(**kind)
         parts = {name: rebuilt(facts[name]) for name in ("network", "sde_x", "sde_adj")}
         return cls(**parts, kind=made, prediction=facts["prediction"])
 

@@ -103,10 +103,6 @@ class Record:
             texts = [item.candidate.smiles for item in items]
             made, rows = encode_molecules(texts, kind.types, kind.max_nodes, skip=True)
             return made, value[rows]
-        fits = [
-            row
-            for row, item in enumerate(items)
-            if item.candidate.nodes <= kind.max_nodes and int(item.candidate.adjacency.sum(1).max()) < kind.features
-        ]
+        fits = [row for row, item in enumerate(items) if kind.fits(item.candidate)]
         plain = [items[row].candidate for row in fits]
-        return encode_graphs(plain, kind.max_nodes, kind.features), value[fits]
+        return encode_graphs(plain, kind.max_nodes, kind.features, kind.labels), value[fits]

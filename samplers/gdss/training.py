@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -103,6 +104,7 @@ class GraphTraining:
         sde_adj: the process of edges; the same.
         atoms: the atoms of the molecules of a file; all that occur where none are given.
         max_nodes: the largest graph; the largest that occurs where it is not given.
+        has_labels: whether labels of nodes are learned and drawn, where plain graphs have them, instead of degrees.
         skip_broken: whether molecules of a file that cannot be read or do not fit are left out (they are counted).
         updates: gradient steps.
         batch: graphs per step.
@@ -147,6 +149,7 @@ class GraphTraining:
         accelerator: str = "auto",
         precision: str = "32-true",
         skip_broken: bool = False,
+        has_labels: bool = True,
     ) -> None:
         for name, value in (("updates", updates), ("batch", batch), ("checkpoint_every", checkpoint_every)):
             if value < 1:
@@ -161,16 +164,18 @@ class GraphTraining:
         self.clip, self.edge_weight, self.least_time = clip, edge_weight, least_time
         self.solver, self.steps = solver or DPMSolverPlusPlus(), steps
         self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
-        self.skip_broken = skip_broken
+        self.skip_broken, self.has_labels = skip_broken, has_labels
 
     def run(self, folder: Path | None, seed: int = 0) -> tuple[GraphModel, dict[str, Any]]:
         """The trained model and its card; goes on from the newest checkpoint of the folder."""
         from samplers.gdss.trainer import train
 
-        graphs, kind, skipped = training_graphs(self.data, self.atoms, self.max_nodes, is_lenient=self.skip_broken)
+        graphs, kind, skipped = training_graphs(
+            self.data, self.atoms, self.max_nodes, is_lenient=self.skip_broken, has_labels=self.has_labels
+        )
         if skipped:
             print(f"left out {skipped} molecules of {self.data} that cannot be read or do not fit", file=sys.stderr)
-        kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, self.network.encoding)
+        kind = replace(kind, encoding=self.network.encoding)
         batches = GraphBatches(graphs, kind, self.batch, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -145,3 +145,20 @@ def test_plain_graphs_come_back_and_lonely_nodes_go() -> None:
     for wrong in ("3:0-5", "x", "2:0-0"):
         with pytest.raises(CandidateError):
             Graph.from_key(wrong)
+
+
+def test_labels_of_nodes_are_kept() -> None:
+    graphs = [Graph(3, ((0, 1), (1, 2)), (7, 2, 2)), Graph(2, ((0, 1),), (2, 5))]
+    assert [Graph.from_key(graph.key) for graph in graphs] == graphs
+    assert graphs[0].key == "3:0-1,1-2;7,2,2"
+    dense = encode_graphs(graphs, 4, 3, (2, 5, 7))
+    assert dense.x[0].tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 0]]
+    assert quantise_graphs(dense.adj, dense.x, (2, 5, 7)) == graphs
+    dense.adj[0, 0] = dense.adj[0, :, 0] = 0  # the first node has no edge any more
+    assert quantise_graphs(dense.adj, dense.x, (2, 5, 7))[0] == Graph(2, ((0, 1),), (2, 2))
+    for wrong in ("2:0-1;1", "2:0-1;a,b"):
+        with pytest.raises(CandidateError, match="expected"):
+            Graph.from_key(wrong)
+    for other in (Graph(2, ((0, 1),)), Graph(2, ((0, 1),), (2, 9))):
+        with pytest.raises(ConfigError, match="labels among 2, 5, 7"):
+            encode_graphs([other], 4, 3, (2, 5, 7))

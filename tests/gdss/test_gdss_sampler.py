@@ -323,6 +323,41 @@ def _written(folder: Path, content: bytes) -> Path:
     return folder / "other.pth"
 
 
+def test_labels_of_nodes_are_learned_and_drawn(tmp_path: Path) -> None:
+    chain = {"n": 4, "edges": [[0, 1], [1, 2], [2, 3]], "node_labels": [3, 8, 8, 3]}  # ends 3, the middle 8
+    (tmp_path / "chains.json").write_text(json.dumps([chain] * 20))
+
+    def trained(folder: str, updates: int, has_labels: bool) -> GDSSSampler:
+        training = GraphTraining(
+            str(tmp_path / "chains.json"),
+            Transformer(width=32, edge_width=16, depth=2, heads=4),
+            updates=updates,
+            batch=20,
+            learning_rate=5e-3,
+            warmup=0,
+            accelerator="cpu",
+            steps=40,
+            has_labels=has_labels,
+        )
+        sampler: GDSSSampler = GDSSSampler(training=training)
+        sampler.train(None, seed=0)
+        sampler.save(tmp_path / folder)
+        return GDSSSampler.load(tmp_path / folder)
+
+    sampler = trained("labels", 400, True)
+    drawn = sampler.sample(torch.zeros(40, 0), generator=torch.Generator().manual_seed(0)).candidates
+    told = [pair for graph in drawn for pair in zip(graph.adjacency.sum(1), graph.labels, strict=True)]
+    ends, inner = [b for a, b in told if a == 1], [b for a, b in told if a == 2]
+    assert ends.count(3) > 0.65 * len(ends) > 10 and inner.count(8) > 0.65 * len(inner) > 10
+    assert sampler.trained()[0].kind.labels == (3, 8)
+    assert sampler.trained()[0].kind.fits(Graph.from_key("2:0-1;3,8"))
+    assert not any(sampler.trained()[0].kind.fits(Graph.from_key(key)) for key in ("2:0-1", "2:0-1;3,4"))
+    plain = (
+        trained("degrees", 2, False).sample(torch.zeros(3, 0), generator=torch.Generator().manual_seed(0)).candidates
+    )
+    assert not any(graph.labels for graph in plain)
+
+
 @pytest.mark.parametrize(
     ("lines", "settings", "words"),
     [
