@@ -104,7 +104,8 @@ def test_conformations_and_pairs_against_everything_else(tmp_path, model, archiv
     content = rows_of("str2str_conformations", [*options, "--released", "--pairs", archive], tmp_path, monkeypatch)
     assert [row["method"] for row in content["rows"]] == ["input", *METHODS] * 2
     model_row, noise, network, mended = content["rows"][1:5]
-    assert mended["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=0.05)
+    assert mended["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=0.3)
+    assert mended["val_ca"] >= noise["val_ca"]
     assert noise["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=1e-3)
     assert network["rmsd_to_input"] == pytest.approx(model_row["rmsd_to_input"], rel=1e-3)
     assert model_row["relaxed_peptide_above_1_4"] <= model_row["peptide_above_1_4"]
