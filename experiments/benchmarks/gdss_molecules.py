@@ -6,7 +6,7 @@
 `valid_corrected`, `unique` and `novel` are taken after the correction. FCD and NSPDK compare the corrected molecules
 with the published test set; the floor compares as many training molecules with the same test set. Published for QM9
 and ZINC250k (Jo et al. 2022, 10,000 molecules): valid .9572 / .9701, NSPDK .003 / .019, FCD 2.900 / 14.656; FCDs of
-different numbers of molecules must not be compared.
+different numbers of molecules must not be compared. With --json a run that was killed goes on after its last batch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     print(json.dumps(found, indent=1))
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        partial(options).unlink(missing_ok=True)
     return 0
 
 
@@ -86,24 +88,65 @@ def solver_of(name: str, data: str, own: Solver, norms: Any) -> Solver:
     }[name]
 
 
+@dataclass
+class Drawn:
+    """What was drawn so far; every batch has its own seed, so that a run that was killed goes on where it was."""
+
+    settings: dict[str, Any]
+    batches: int = 0
+    valid: int = 0
+    smiles: list[str | None] = field(default_factory=list)
+    evaluations: int = 0
+    seconds: float = 0.0
+    processor: float = 0.0
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Drawn:
+        """What a killed run of the same settings left, or nothing yet."""
+        named = ("model", "data", "solver", "norms", "steps", "n", "batch", "seed")
+        made = cls({name: getattr(options, name) for name in named})
+        if options.json and partial(options).is_file():
+            kept = json.loads(partial(options).read_text(encoding="utf-8"))
+            if kept["settings"] == made.settings:
+                return cls(**kept)
+        return made
+
+    def keep(self, options: argparse.Namespace) -> None:
+        """Writes it beside the file of figures, where there will be one."""
+        if options.json:
+            partial(options).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+
+def partial(options: argparse.Namespace) -> Path:
+    """Where batches are kept until all are drawn."""
+    return Path(f"{options.json}.partial")
+
+
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Every figure of one run."""
     model, own, _ = open_sampler(options.model, options.data).trained()
     model, types = model.to(options.device), model.kind.types
     solver = solver_of(options.solver, options.data, own, options.norms)
     generator = torch.Generator().manual_seed(options.seed)
-    sizes = model.kind.draw_sizes(options.n, generator=generator)
-    started = time.perf_counter()
-    cpu = time.process_time()
-    valid, smiles = 0, []
-    for part in sizes.sort().values.split(options.batch):
-        (fields,) = model.draw(part, solver, model.grid(options.steps), batch=options.batch, generator=generator)
+    sizes = model.kind.draw_sizes(options.n, generator=generator).sort().values
+    made = Drawn.of(options)
+    for turn, part in enumerate(sizes.split(options.batch)):
+        if turn < made.batches:
+            continue
+        started, cpu, before = time.perf_counter(), time.process_time(), model.evaluations
+        own_draws = torch.Generator().manual_seed(options.seed * 1_000_003 + turn)
+        (fields,) = model.draw(part, solver, model.grid(options.steps), batch=options.batch, generator=own_draws)
         graphs = model.kind.decode({name: value.cpu() for name, value in fields.items()})
         assert isinstance(graphs, MolecularGraphs)
-        valid += int(is_valid(graphs, types).sum())
-        smiles += molecules(correct_valence(graphs, types), types)
-        print(f"{len(smiles)} of {options.n}: {valid} valid", file=sys.stderr, flush=True)
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        made.valid += int(is_valid(graphs, types).sum())
+        made.smiles += molecules(correct_valence(graphs, types), types)
+        made.evaluations += model.evaluations - before
+        made.seconds += time.perf_counter() - started
+        made.processor += time.process_time() - cpu
+        made.batches += 1
+        made.keep(options)
+        print(f"{len(made.smiles)} of {options.n}: {made.valid} valid", file=sys.stderr, flush=True)
+    valid, smiles = made.valid, made.smiles
     if options.smiles:
         Path(options.smiles).write_text("\n".join(text or "" for text in smiles) + "\n", encoding="utf-8")
     data = split(options.data)
@@ -132,10 +175,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "fcd": None if apart is None else apart.value,
         "fcd_interval": None if apart is None else ends(apart),
         "fcd_floor": None if options.no_fcd else fcd(floor, data.test),
-        "seconds": seconds,
-        "processor_seconds": cpu,
+        "seconds": made.seconds,
+        "processor_seconds": made.processor,
         "threads": torch.get_num_threads(),
-        "network_evaluations": model.evaluations,
+        "network_evaluations": made.evaluations,
         "evaluations_per_molecule": options.steps * solver.evaluations,
         "published": PUBLISHED.get(options.data),
     }

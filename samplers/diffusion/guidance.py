@@ -124,8 +124,7 @@ class PredictorGuidance(Guidance):
         end: float = 0.0,
         preference: Float[Tensor, " m"] | None = None,
     ) -> None:
-        if not 0 <= novelty < 1 or not 0 < decay <= 1:
-            raise ConfigError(f"expected novelty in [0, 1) and decay in (0, 1], got {novelty} and {decay}")
+        check_push(decay, novelty)
         self.values, self.scalarization, self.preference = values, scalarization, preference
         self.strength, self.is_relative, self.decay = strength, is_relative, decay
         self.novelty, self.end = novelty, end
@@ -251,6 +250,12 @@ class Kept(Guidance):
             return fields, mean, memory
         known = {name: torch.where(mean[f"keep_{name}"] > 0, mean[f"known_{name}"], mean[name]) for name in self.names}
         return {**fields, **known}, {**mean, **known}, memory
+
+
+def check_push(decay: float, novelty: float) -> None:
+    """Raises `ConfigError` for a push that is not defined."""
+    if not 0 <= novelty < 1 or not 0 < decay <= 1:
+        raise ConfigError(f"expected novelty in [0, 1) and decay in (0, 1], got {novelty} and {decay}")
 
 
 def squashed(value: Tensor) -> Tensor:

@@ -100,5 +100,6 @@ class ScoreModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         kind = torch.optim.AdamW if self.is_decoupled else torch.optim.Adam
         optimizer = kind(self.model.parameters(), lr=self.rate, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
+        # a plain function, of which a checkpoint keeps nothing
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

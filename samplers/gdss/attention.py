@@ -24,7 +24,7 @@ class Pairs(nn.Module):
         super().__init__()
         self.tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
-    def forward(self, v: int, device: torch.device) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Int[Tensor, " v*v"]]:
+    def forward(self, v: int, device: torch.device) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Int[Tensor, " s"]]:
         """Flat positions of (i, j) and of (j, i) for i < j, and the packed entry of every position (diagonal: p)."""
         if (v, device) not in self.tables:
             first, second = torch.triu_indices(v, v, 1, device=device)
@@ -40,7 +40,7 @@ def pack(adj: Float[Tensor, "*b v v"], upper: Int[Tensor, " p"]) -> Float[Tensor
 
 
 def unpack(
-    edges: Float[Tensor, "*b p"], table: Int[Tensor, " v*v"], v: int, diagonal: float
+    edges: Float[Tensor, "*b p"], table: Int[Tensor, " s"], v: int, diagonal: float
 ) -> Float[Tensor, "*b v v"]:
     """Symmetric matrices with a constant on the diagonal."""
     return functional.pad(edges, (0, 1), value=diagonal).index_select(-1, table).unflatten(-1, (v, v))
@@ -120,7 +120,7 @@ class AttentionLayer(nn.Module):
         node_mask: Float[Tensor, "b v 1"],
         edge_mask: Float[Tensor, "b 1 p"],
         pairs: tuple[Tensor, Tensor, Tensor],
-    ) -> tuple[Float[Tensor, "b v k"] | None, Float[Tensor, "b k p"]]:
+    ) -> tuple[Float[Tensor, "b v k"] | None, Float[Tensor, "b e p"]]:
         """Nodes (nothing where `has_nodes` is off) and edges of the next layer."""
         (b, v, d), c = x.shape, edges.shape[1]
         upper, lower, table = pairs

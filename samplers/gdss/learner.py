@@ -16,6 +16,7 @@ from mogen.domain.graph import MolecularGraphs
 from mogen.errors import ConfigError, RunError
 from mogen.preference import Scalarization
 from samplers.diffusion import ClassifierFree, Fields, Guidance, PredictorGuidance, asked_values
+from samplers.diffusion.guidance import check_push
 from samplers.gdss.data import GraphBatches
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.predictor import ValueModel, ValueNetwork
@@ -209,7 +210,7 @@ class Predictor(Learner):
             checkpoint_every,
             accelerator,
         )
-        PredictorGuidance(lambda fields, t: t, lambda u, w: u, decay=decay, novelty=novelty)  # type: ignore[arg-type]
+        check_push(decay, novelty)
         self.strength_x, self.strength_adj, self.is_relative = strength_x, strength_adj, is_relative
         self.decay, self.novelty = decay, novelty
         self.width, self.edge_width, self.depth = width, edge_width, depth

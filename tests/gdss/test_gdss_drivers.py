@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,25 @@ def test_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["nspdk"] >= 0 and found["fcd"] is None
     assert found["nspdk_interval"][0] <= found["nspdk"] <= found["nspdk_interval"][1]
     assert found["valid_interval"][0] <= found["valid"] <= found["valid_interval"][1]
+    assert not (tmp_path / "out.json.partial").exists()
+    killed, count = driver("gdss_molecules"), iter(range(9))
+    whole = killed.correct_valence
+
+    def once(*arguments: Any) -> Any:
+        if next(count) == 1:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(killed, "correct_valence", once)
+    options[-1] = str(tmp_path / "again.json")
+    with pytest.raises(KeyboardInterrupt):
+        killed.main(options)
+    kept = json.loads((tmp_path / "again.json.partial").read_text())
+    assert kept["batches"] == 1 and len(kept["smiles"]) == 4
+    assert killed.main(options) == 0
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert all(again[name] == found[name] for name in ("valid", "unique", "nspdk", "network_evaluations"))
+    assert next(count) == 4  # three batches, the second of them twice
 
 
 def test_graphs(tmp_path: Path) -> None:
