@@ -39,9 +39,7 @@ def pack(adj: Float[Tensor, "*b v v"], upper: Int[Tensor, " p"]) -> Float[Tensor
     return adj.flatten(-2).index_select(-1, upper)
 
 
-def unpack(
-    edges: Float[Tensor, "*b p"], table: Int[Tensor, " s"], v: int, diagonal: float
-) -> Float[Tensor, "*b v v"]:
+def unpack(edges: Float[Tensor, "*b p"], table: Int[Tensor, " s"], v: int, diagonal: float) -> Float[Tensor, "*b v v"]:
     """Symmetric matrices with a constant on the diagonal."""
     return functional.pad(edges, (0, 1), value=diagonal).index_select(-1, table).unflatten(-1, (v, v))
 
