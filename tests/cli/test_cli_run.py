@@ -215,6 +215,11 @@ def slow(config, tmp_path_factory) -> tuple[list[str], Path]:
     return argv, folder / "whole"
 
 
+def heeding() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(slow, tmp_path, workers, capsys):
     argv, whole = slow
@@ -225,6 +230,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(slow, tmp_path, workers, capsys
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heeding,
     )
     deadline = time.monotonic() + 100
     while not (out / "metrics.csv").exists() and time.monotonic() < deadline and process.poll() is None:
