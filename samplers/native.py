@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -14,15 +13,11 @@ from pathlib import Path
 
 from mogen.dataset.store import cache
 from mogen.errors import RunError
+from mogen.run import compiler
 
 LIBRARY = ("-shared", "-fPIC", "-w")
 FACTS = ("-dM", "-E", "-x", "c")
 """what makes GCC and Clang print the macros they come with: their version, and what the CPU at hand can do"""
-
-
-def compiler() -> str | None:
-    """The C compiler: $CC, else cc, gcc or clang; None where there is none."""
-    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
 def compiled(source: Path, *flags: str) -> ctypes.CDLL:

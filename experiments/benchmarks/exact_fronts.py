@@ -34,6 +34,7 @@ from torch import Tensor
 from mogen.objective import Evaluation, ObjectiveSet, load_set
 from mogen.pareto import hypervolume, is_non_dominated
 from mogen.preference import Tchebycheff, WeightedLogSum, WeightedSum, simplex_lattice
+from mogen.run import compiler
 from objectives.sequence.ngram import ngram_front
 from samplers.environment.environment import Environment
 from samplers.environment.exact import exact_front, l1_distance, target_distribution
@@ -48,7 +49,6 @@ from samplers.gflownet.networks.sequence import CausalTransformer
 from samplers.gflownet.policy import StatePolicy
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.sampler import GFlowNetSampler
-from samplers.native import compiler
 
 KEYS = ("hypervolume", "exact_hypervolume", "ratio", "random_ratio", "l1", "trajectories", "seconds")
 

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import wilcoxon
 from torch import Tensor
 
 from mogen.dataset.store import find
 from mogen.domain.backbone import Backbone, write_backbones
 from mogen.errors import BudgetExhausted
+from mogen.metric.comparison import signed_rank
 from mogen.metric.ensemble import backbone_validity
 from mogen.objective import Evaluation, ObjectiveSet
 from mogen.pareto import hypervolume
@@ -154,7 +154,7 @@ def tests(rows: Sequence[dict[str, Any]], figure: str = "hypervolume") -> list[d
         if method == "steered":
             continue
         difference = np.array([ours[cluster] - theirs[cluster] for cluster in ours])
-        p = float(wilcoxon(difference, alternative="greater").pvalue) if np.any(difference) else 1.0
+        p = signed_rank(difference.tolist(), [0.0] * len(difference))
         means = {"steered": float(np.mean(list(ours.values()))), method: float(np.mean(list(theirs.values())))}
         wins = int((difference > 0).sum())
         found.append({"figure": figure, "against": method, "pairs": len(difference), "wins": wins, **means, "p": p})

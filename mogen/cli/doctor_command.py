@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("torch", "lightning", "rdkit", "numpy", "moocore", "pymoo", "mol_ga", "jsonargparse", "plotly", "pyarrow")
@@ -19,12 +18,13 @@ EXTRAS = {
 
 def doctor() -> int:
     """Show versions, processors, extras and data folders; the exit code is 1 where something needed is missing."""
+    from mogen.run import compiler
+
     missing = _packages()
     _processors()
     for name, purpose in EXTRAS.items():
         print(f"extra {name:<18} {_installed(name) or 'not installed'} ({purpose})")
-    found = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    print(f"C compiler               {found or 'not found (graph diffusion is slower, compile: true refused)'}")
+    print(f"C compiler               {compiler() or 'not found (graph diffusion is slower, compile: true refused)'}")
     _data()
     return 1 if missing else 0
 

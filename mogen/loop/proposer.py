@@ -123,9 +123,9 @@ class SamplerProposer(Proposer[C]):
     On `bound` it is trained on the upper bounds of all objectives, scalarised by its own preferences, and asked for
     preferences drawn uniformly; on `acquisition` it is trained on the acquisition as its one objective, whose exponent
     falls from round to round as in MOGFN-AL, but never below `lowest`. Its training continues from the round before: a
-    sampler of a length of its own (`Sampler.set_rounds`) gets as much more every round.
-    A round that was killed starts its training again from where the round before ended. A sampler that edits sequences
-    (`adopt`) gets the best observed ones as its parents.
+    sampler of a length of its own (`Sampler.set_rounds`) gets as much more every round. A round that was killed starts
+    its training again from where the round before ended. A sampler that edits sequences (`adopt`) gets the best
+    observed ones as its parents.
 
     Args:
         sampler: any sampler.

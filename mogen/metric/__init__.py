@@ -5,6 +5,7 @@ from mogen.metric.comparison import Estimate as Estimate
 from mogen.metric.comparison import differences as differences
 from mogen.metric.comparison import estimates as estimates
 from mogen.metric.comparison import paired as paired
+from mogen.metric.comparison import signed_rank as signed_rank
 from mogen.metric.diversity import circles as circles
 from mogen.metric.diversity import intdiv as intdiv
 from mogen.metric.diversity import pc_entropy as pc_entropy

@@ -54,6 +54,14 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     return Estimate.of([a - b for a, b in zip(ours, theirs, strict=True)])
 
 
+def signed_rank(ours: Sequence[float], theirs: Sequence[float], *, is_two_sided: bool = False) -> float:
+    """Wilcoxon's p-value of ours above theirs, or of a difference either way; 1 where no pair differs."""
+    from scipy.stats import wilcoxon
+
+    apart = [a - b for a, b in zip(ours, theirs, strict=True)]
+    return float(wilcoxon(apart, alternative="two-sided" if is_two_sided else "greater").pvalue) if any(apart) else 1.0
+
+
 def estimates(rows: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     """Of every figure that all rows (one a seed) have."""
     shared = sorted(key for key in rows[0] if all(key in row for row in rows))

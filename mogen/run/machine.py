@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+
+def compiler() -> str | None:
+    """The C compiler: $CC (with options, maybe), else cc, gcc or clang; None where there is none."""
+    return os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 
 
 def gemm_rate(multiply: Callable[[Tensor, Tensor], Tensor] = torch.mm, *, size: int = 1024, repeats: int = 20) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from mogen.errors import ConfigError
 from mogen.objective import Evaluation
+from mogen.run import compiler
 from samplers.environment.hypergrid import HyperGrid
 from samplers.environment.rollout import rollout
 from samplers.environment.strings import StringEnvironment
@@ -19,7 +20,6 @@ from samplers.gflownet.networks.walk import GridWalk
 from samplers.gflownet.policy import LogitScale, PolicyActor
 from samplers.gflownet.replay import Replay
 from samplers.gflownet.sampler import GFlowNetSampler
-from samplers.native import compiler
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 GRIDS = [HyperGrid(4, 20, False, 38), HyperGrid(3, 7), HyperGrid(2, 6, False), HyperGrid(1, 2)]

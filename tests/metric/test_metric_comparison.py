@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from mogen.metric import Estimate, differences, estimates, paired
+from mogen.metric import Estimate, differences, estimates, paired, signed_rank
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 40])
@@ -64,3 +65,15 @@ def test_only_what_all_rows_have_is_compared() -> None:
     assert differences(ours, theirs) == {"a": Estimate.of([1.0, 3.0])}
     with pytest.raises(ValueError, match="shorter"):
         differences(ours, theirs[:1])
+
+
+def test_signed_ranks_are_those_of_all_signs() -> None:
+    """Against enumeration: the share of the 2^6 sign patterns whose positive ranks sum to at least as much."""
+    apart = [0.3, -0.1, 0.8, 0.5, -0.2, 0.9]
+    ranks = [sorted(map(abs, apart)).index(abs(value)) + 1 for value in apart]
+    seen = sum(rank for rank, value in zip(ranks, apart, strict=True) if value > 0)
+    patterns = list(itertools.product((0, 1), repeat=6))
+    share = sum(sum(s * r for s, r in zip(signs, ranks, strict=True)) >= seen for signs in patterns) / len(patterns)
+    assert signed_rank(apart, [0.0] * 6) == pytest.approx(share)
+    assert signed_rank([1.0, 2.0], [1.0, 2.0]) == 1.0
+    assert signed_rank(apart, [0.0] * 6, is_two_sided=True) == pytest.approx(2 * share)

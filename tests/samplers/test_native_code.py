@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mogen.errors import RunError
-from samplers.native import compiled, compiler
+from mogen.run import compiler
+from samplers.native import compiled
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 CODE = """
