@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--latest", type=float, default=1.0)
     parser.add_argument("--skew", type=float, default=1.0)
     parser.add_argument("--chain-weight", type=float, default=0.0)
+    parser.add_argument("--clash-weight", type=float, default=0.0)
     parser.add_argument("--cooldown", type=int, default=0, help="last steps over which the learning rate falls to 0")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -49,6 +50,7 @@ def main() -> None:
             latest=arguments.latest,
             skew=arguments.skew,
             chain_weight=arguments.chain_weight,
+            clash_weight=arguments.clash_weight,
             cooldown=arguments.cooldown if done == arguments.steps else 0,
             learning_rate=arguments.learning_rate,
             checkpoint_every=arguments.every,

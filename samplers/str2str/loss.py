@@ -31,6 +31,7 @@ class Losses(NamedTuple):
     atoms: Float[Tensor, " b"]
     distances: Float[Tensor, " b"]
     chain: Float[Tensor, " b"]
+    clash: Float[Tensor, " b"]
 
 
 def losses(
@@ -41,12 +42,13 @@ def losses(
     t: Float[Tensor, " b"],
     *,
     chain_weight: float = 0.0,
+    clash_weight: float = 0.0,
 ) -> Losses:
-    """L_trans + L_rot + 1[t < 1/4] ((L_atoms + L_distances) / 4 + w L_chain), over the residues that exist and move.
+    """L_trans + L_rot + 1[t < 1/4] ((L_atoms + L_distances) / 4 + w L_chain + v L_clash), over the residues that exist and move.
 
     L_trans is in nm^2, L_rot compares scores scaled to unit variance, L_atoms (N, CA, C, O, CB) and L_distances are in
-    Å^2; the last two are 0 where they do not count. L_chain is ours (w = 0 is the published loss): what is rigid in a
-    peptide unit, and CA that clash. Structures are not aligned first: the network is equivariant.
+    Å^2; the last two are 0 where they do not count. L_chain and L_clash are ours (w = v = 0 is the published loss): what
+    is rigid in a peptide unit, and CA that clash. Structures are not aligned first: the network is equivariant.
     """
     mask = (clean["exists"] & clean["moves"]).to(t.dtype)
     count = mask.sum(1).clamp(min=1)
@@ -60,16 +62,18 @@ def losses(
     right, made = _atoms(truth), _atoms(predicted)
     atoms = ((right - made).square().sum((-1, -2)) * mask).sum(1) / (5 * count)
     is_fine = t < FINE
-    fine, distances, chain = is_fine.to(t.dtype), torch.zeros_like(atoms), torch.zeros_like(atoms)
+    fine, distances, chain, clash = is_fine.to(t.dtype), *(torch.zeros_like(atoms) for _ in range(3))
     if bool(is_fine.any()):
         where, exists = (is_fine.nonzero()[:, 0],), clean["exists"][is_fine].to(t.dtype)
         distances = distances.index_put(where, near_distances(right[is_fine], made[is_fine], exists))
         if chain_weight:
             bonded = exists[:, 1:] * exists[:, :-1] * (clean["positions"][is_fine].diff(dim=1) == 1)
-            broken = peptide_distances(right[is_fine], made[is_fine], bonded)
-            chain = chain.index_put(where, broken + clashes(made[is_fine][:, :, 1], exists))
-    total = translations + rotations + fine * (FINE * (atoms + distances) + chain_weight * chain)
-    return Losses(total, translations, rotations, atoms, distances, chain)
+            chain = chain.index_put(where, peptide_distances(right[is_fine], made[is_fine], bonded))
+        if clash_weight:
+            clash = clash.index_put(where, clashes(made[is_fine][:, :, 1], exists))
+    ours = chain_weight * chain + clash_weight * clash
+    total = translations + rotations + fine * (FINE * (atoms + distances) + ours)
+    return Losses(total, translations, rotations, atoms, distances, chain, clash)
 
 
 def _atoms(structure: Frames) -> Float[Tensor, "b r 5 3"]:
@@ -103,10 +107,10 @@ def peptide_distances(
 
 
 def clashes(ca: Float[Tensor, "b r 3"], exists: Float[Tensor, "b r"]) -> Float[Tensor, " b"]:
-    """Squares of what CA at least two residues apart are closer than 3.8 Å, summed, per residue (Å^2)."""
+    """Squares of what CA at least two residues apart are closer than 3.8 Å, summed over the structure (Å^2)."""
     there = torch.triu(exists[:, :, None] * exists[:, None], diagonal=2)
     inside = (CLOSE - _distances(ca)).clamp(min=0).square()
-    return (inside * there).sum((1, 2)) / exists.sum(1).clamp(min=1)
+    return (inside * there).sum((1, 2))
 
 
 def _distances(points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:

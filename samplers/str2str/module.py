@@ -36,7 +36,7 @@ class DenoiserModule(LightningModule):
         fixed_share: share of chains in which a random stretch of residues is fixed.
         bf16: whether matrix products are in bfloat16.
         skew: times are `EARLIEST + span u^skew` with u uniform: above 1, more of them are small.
-        chain_weight: of our loss of peptide units and clashes; 0 is the published loss.
+        chain_weight, clash_weight: of our losses of peptide units and of clashes; 0 is the published loss.
         steps, cooldown: over the last `cooldown` of `steps` steps the learning rate falls linearly to 0.
     """
 
@@ -55,6 +55,7 @@ class DenoiserModule(LightningModule):
         bf16: bool = False,
         skew: float = 1.0,
         chain_weight: float = 0.0,
+        clash_weight: float = 0.0,
         steps: int = 0,
         cooldown: int = 0,
     ) -> None:
@@ -63,7 +64,8 @@ class DenoiserModule(LightningModule):
         self.batches, self.held = batches, list(validation)
         self.learning_rate, self.warmup, self.decay, self.clip = learning_rate, warmup, decay, clip
         self.latest, self.fixed_share, self.bf16 = latest, fixed_share, bf16
-        self.skew, self.chain_weight, self.steps, self.cooldown = skew, chain_weight, steps, cooldown
+        self.skew, self.steps, self.cooldown = skew, steps, cooldown
+        self.chain_weight, self.clash_weight = chain_weight, clash_weight
         self.sde = process()
 
     def configure_optimizers(self) -> Any:
@@ -104,7 +106,8 @@ class DenoiserModule(LightningModule):
         if self_condition:
             with torch.no_grad():
                 noisy = {**noisy, "seen": predict(noisy, t).translations}
-        return losses(self.sde, clean, noisy, predict(noisy, t), t, chain_weight=self.chain_weight)
+        weights = {"chain_weight": self.chain_weight, "clash_weight": self.clash_weight}
+        return losses(self.sde, clean, noisy, predict(noisy, t), t, **weights)
 
     def _coin(self, generator: torch.Generator) -> bool:
         return bool(torch.rand((), generator=generator) < 0.5)

@@ -60,7 +60,8 @@ class Str2StrSampler(Sampler[Backbone]):
         decay: of the averaged weights that are saved.
         latest: the largest time trained on.
         skew: above 1, more of the times trained on are small (times are u^skew of the way, u uniform).
-        chain_weight: of a loss of our own that keeps peptide units whole and CA apart; 0 is the published loss.
+        chain_weight: of a loss of our own that keeps peptide units whole; 0 is the published loss.
+        clash_weight: of a loss of our own that keeps CA apart; 0 is the published loss.
         cooldown: steps at the end over which the learning rate falls to 0.
         checkpoint_every: steps between checkpoints.
         validation: chains that validation looks at, at most.
@@ -88,6 +89,7 @@ class Str2StrSampler(Sampler[Backbone]):
         latest: float = 1.0,
         skew: float = 1.0,
         chain_weight: float = 0.0,
+        clash_weight: float = 0.0,
         cooldown: int = 0,
         checkpoint_every: int = 200,
         validation: int = 16,
@@ -102,7 +104,8 @@ class Str2StrSampler(Sampler[Backbone]):
         self.protocol = protocol or Protocol()
         self.steps, self.longest, self.budget, self.learning_rate = steps, longest, budget, learning_rate
         self.decay, self.latest, self.checkpoint_every = decay, latest, checkpoint_every
-        self.skew, self.chain_weight, self.cooldown = skew, chain_weight, cooldown
+        self.skew, self.cooldown = skew, cooldown
+        self.chain_weight, self.clash_weight = chain_weight, clash_weight
         self.validation, self.most_residues, self.seed, self.accelerator = validation, most_residues, seed, accelerator
         self.steering = steering or Steering()
         self.scalarization = scalarization or WeightedSum()
@@ -149,6 +152,7 @@ class Str2StrSampler(Sampler[Backbone]):
             latest=self.latest,
             skew=self.skew,
             chain_weight=self.chain_weight,
+            clash_weight=self.clash_weight,
             steps=self.steps,
             cooldown=self.cooldown,
         )

@@ -245,22 +245,25 @@ def test_peptide_distances_and_clashes_by_hand() -> None:
     assert float(peptide_distances(right, made, torch.ones(1, 1))) == pytest.approx(expected, rel=1e-5)
     assert float(peptide_distances(right, made, torch.zeros(1, 1))) == 0
     ca = torch.tensor([[[0.0, 0, 0], [3, 0, 0], [3, 2.8, 0], [0, 2.8, 0]]])  # 0 and 3 clash, neighbours do not count
-    assert float(clashes(ca, torch.ones(1, 4))) == pytest.approx(1 / 4, rel=1e-5)
+    assert float(clashes(ca, torch.ones(1, 4))) == pytest.approx(1, rel=1e-5)
     ca.requires_grad_(True)
     clashes(ca, torch.ones(1, 4)).sum().backward()
     assert ca.grad is not None and bool(ca.grad.isfinite().all())
-    assert float(ca.grad[0, 0, 1]) == pytest.approx(2 * 1.0 / 4, rel=1e-5)  # towards less: away from the other
+    assert float(ca.grad[0, 0, 1]) == pytest.approx(2 * 1.0, rel=1e-5)  # towards less: away from the other
 
 
-def test_the_chain_loss_counts_below_a_quarter_only_and_not_by_default() -> None:
+def test_the_losses_of_our_own_count_below_a_quarter_only_and_not_by_default() -> None:
     sde, generator = process(), torch.Generator().manual_seed(0)
     clean = fields_of([chain(9)] * 2)
     t = torch.tensor([0.1, 0.4])
     noisy = perturbed(sde, clean, t, generator=generator)
     guess = Frames(noisy["rotations"], noisy["translations"], clean["psi"])
-    plain, more = (losses(sde, clean, noisy, guess, t, chain_weight=weight) for weight in (0.0, 2.0))
-    assert plain.chain.tolist() == [0, 0] and more.chain[0] > 0 and more.chain[1] == 0
-    assert torch.allclose(more.total, plain.total + 2 * more.chain)
+    guess.translations[:, 5] = guess.translations[:, 0] + 0.1  # 1.7 Å between two CA
+    plain = losses(sde, clean, noisy, guess, t)
+    more = losses(sde, clean, noisy, guess, t, chain_weight=2.0, clash_weight=3.0)
+    assert plain.chain.tolist() == plain.clash.tolist() == [0, 0]
+    assert more.chain[0] > 0 and more.clash[0] > 1 and more.chain[1] == more.clash[1] == 0
+    assert torch.allclose(more.total, plain.total + 2 * more.chain + 3 * more.clash)
 
 
 def test_the_learning_rate_rises_and_cools_down() -> None:
