@@ -44,11 +44,11 @@ def losses(
     chain_weight: float = 0.0,
     clash_weight: float = 0.0,
 ) -> Losses:
-    """L_trans + L_rot + 1[t < 1/4] ((L_atoms + L_distances) / 4 + w L_chain + v L_clash), over the residues that exist and move.
+    """L_trans + L_rot + 1[t < 1/4] ((L_atoms + L_distances) / 4 + w L_chain + v L_clash), over residues that move.
 
     L_trans is in nm^2, L_rot compares scores scaled to unit variance, L_atoms (N, CA, C, O, CB) and L_distances are in
-    Å^2; the last two are 0 where they do not count. L_chain and L_clash are ours (w = v = 0 is the published loss): what
-    is rigid in a peptide unit, and CA that clash. Structures are not aligned first: the network is equivariant.
+    Å^2; the last two are 0 where they do not count. L_chain and L_clash are ours (w = v = 0 is the published loss):
+    what is rigid in a peptide unit, and CA that clash. Structures are not aligned first: the network is equivariant.
     """
     mask = (clean["exists"] & clean["moves"]).to(t.dtype)
     count = mask.sum(1).clamp(min=1)
