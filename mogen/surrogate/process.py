@@ -64,10 +64,12 @@ class KernelProcess(Surrogate[C]):
     ) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
         self._check()
         chunk = chunk or self.chunk
-        empty = torch.zeros(0, len(self.noise), dtype=torch.float64)
-        places = range(0, len(candidates), chunk)
-        parts = [self._marginal(candidates[at : at + chunk]) for at in places] or [(empty, empty)]
-        return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
+        # room for all results at first: small tensors kept between the large ones of each chunk would split the heap
+        mean, deviation = torch.empty(2, len(candidates), len(self.noise), dtype=torch.float64)
+        for at in range(0, len(candidates), chunk):
+            part = slice(at, at + chunk)
+            mean[part], deviation[part] = self._marginal(candidates[part])
+        return mean, deviation
 
     def likeness(self, left: Sequence[C], right: Sequence[C]) -> Float[Tensor, "n k"]:
         self._check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -78,7 +77,8 @@ def train_steps(
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,
-            max_epochs=math.ceil(steps / every),
+            max_epochs=-1,
+            max_steps=steps,
             callbacks=callbacks,
             logger=loggers or False,
             enable_checkpointing=folder is not None,

@@ -44,7 +44,6 @@ def train(training: GraphTraining, model: M, batches: GraphBatches, folder: Path
         folder=folder,
         accelerator=training.accelerator,
         precision=training.precision,
-        max_steps=training.updates,
     )
     made = module.averaged if training.is_average_kept else module.model
     return made.to("cpu").eval()  # type: ignore[return-value]
