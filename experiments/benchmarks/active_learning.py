@@ -319,11 +319,13 @@ def rfp_standin(seed: int, reduced: bool) -> Task:
     objectives = load_set("rfp_standin")
     errors = {item.name: item.held_out for item in objectives.objectives}  # type: ignore[attr-defined]
 
-    def start(n: int, generator: torch.Generator) -> list[Any]:
-        del generator
-        return [TokenSequence(text) for text in random.Random(f"rfp {seed}").sample(texts, n)]
-
     count, batch, rounds = (32, 8, 1) if reduced else (512, 16, 64)
+    first = random.Random(f"rfp {seed}").sample(texts, count)
+    rest = ListSource([TokenSequence(text) for text in texts if text not in set(first)])
+
+    def start(n: int, generator: torch.Generator) -> list[Any]:
+        return [TokenSequence(text) for text in first] if n == count else rest.draw(n, (), generator=generator)
+
     lengths = (min(map(len, texts)), max(map(len, texts)))
     return Task(
         objectives, start, count, batch, rounds, "sequence", SameLength(PROTEIN), None, None, lengths, PROTEIN, 6,

@@ -48,6 +48,28 @@ class Library(Sequence[Any]):
         made.kind, made.path, made.texts = checked_kind(kind), Path("(memory)"), list(dict.fromkeys(texts))
         return made
 
+    def others(self, keys: Collection[str]) -> Library:
+        """The rows that are none of these candidates, however they are spelled.
+
+        A molecule is the same under any spelling only if it has as many atoms of every element, so that few rows have
+        to be standardised; what was found out of a row is kept. A salt, whose standard form has fewer atoms, may stay.
+        """
+        if self.kind == "sequence":
+            return Library.of([text for text in self.texts if text not in keys], self.kind)
+        if not hasattr(self, "_atoms"):
+            self._atoms, self._keys = [_atoms(text) for text in self.texts], dict[str, str]()
+        alike = {_atoms(key) for key in keys}
+        left = []
+        for text, atoms in zip(self.texts, self._atoms, strict=True):
+            if atoms in alike:
+                if text not in self._keys:
+                    found = standard(text, self.kind)
+                    self._keys[text] = text if found is None else found.key
+                if text in keys or self._keys[text] in keys:
+                    continue
+            left.append(text)
+        return Library.of(left, self.kind)
+
     def __len__(self) -> int:
         return len(self.texts)
 
@@ -72,6 +94,11 @@ class Library(Sequence[Any]):
             if candidate is not None and candidate.key not in known:
                 found.setdefault(candidate.key, candidate)
         return list(found.values())
+
+
+def _atoms(smiles: str) -> int:
+    """A number that is the same for all spellings of a molecule: its letters, hydrogen aside, in order."""
+    return hash("".join(sorted(letter for letter in smiles.upper() if letter.isalpha() and letter != "H")))
 
 
 def standard(text: str, kind: str) -> Any | None:

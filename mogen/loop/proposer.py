@@ -64,9 +64,7 @@ class LibraryProposer(Proposer[Any]):
         self.library = library
 
     def propose(self, context: Context[Any]) -> Sequence[Any]:
-        texts = [text for text in self.library.texts if text not in context.taken]
-        pool = Library.of(texts, self.library.kind)
-        return pool
+        return self.library.others(context.taken)
 
     def settle(self, picked: Sequence[Any], taken: frozenset[str]) -> list[Any]:
         rows = Library.of([item.key for item in picked], self.library.kind)

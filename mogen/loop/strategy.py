@@ -97,12 +97,27 @@ class BelieveAndChoose(Strategy[C]):
         )
         pools = [proposer.propose(context) for proposer in self.proposers]
         pool = pools[0] if len(pools) == 1 else list({item.key: item for part in pools for item in part}.values())
-        chosen = self._selected(acquisition, pool, q + q // 4 + 1, situation.generator)
-        for proposer in self.proposers:
-            chosen = proposer.settle(chosen, situation.taken)
-        chosen = context.fresh(chosen)
+        chosen = self._settled(acquisition, pool, q, context)
         finished = self._selected(acquisition, situation.unfinished, max(1, q // 4), situation.generator)
         return [*finished, *chosen][:q]
+
+    def _settled(self, acquisition: Acquisition[C], pool: Sequence[C], q: int, context: Context[C]) -> list[C]:
+        """At least q of the pool in their standard form, or all there are: what is not new then is passed over."""
+        passed: set[str] = set()
+        while True:
+            found: dict[str, C] = {}
+            rest = [item for item in pool if item.key not in passed] if passed else pool
+            before = len(passed)
+            for picked in self._selected(acquisition, rest, q + q // 4 + 1, context.generator):
+                standard = [picked]
+                for proposer in self.proposers:
+                    standard = proposer.settle(standard, context.taken)
+                standard = [item for item in context.fresh(standard) if item.key not in found]
+                found |= {item.key: item for item in standard}
+                if not standard:
+                    passed.add(picked.key)
+            if len(found) >= q or len(passed) == before:
+                return list(found.values())
 
     def _selected(self, acquisition: Acquisition[C], pool: Sequence[C], q: int, generator: torch.Generator) -> list[C]:
         """At most q of a pool, the best one first."""

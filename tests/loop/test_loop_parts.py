@@ -72,6 +72,33 @@ def test_a_loop_over_a_library_picks_standardised_rows_once():
     assert sorted(keys) == sorted({Molecule.from_smiles(text).key for text in SMILES})
 
 
+def test_a_loop_asks_for_a_whole_library_though_its_rows_are_spelled_differently():
+    """Rows that are measured already, in another spelling, once used up the picks of a round and ended the loop."""
+    given = load_set({"objectives": ["qed", {"name": "sa", "worst": 10, "best": 1}]})
+    aspirin = [spelling("CC(=O)Oc1ccccc1C(=O)O", seed) for seed in range(12)]  # the best by far
+    library = Library.of([*aspirin, *SMILES, "CCN.Cl", "[Na+].CC(=O)[O-]"])
+    assert len(library) > len(set(SMILES)) + 8
+    strategy = BelieveAndChoose([LibraryProposer(library)], UpperBound())
+    made = ActiveLoop(given, strategy, LibrarySource(library), batch=1, start=2, seed=1)
+    made.run(given)
+    expected = {Molecule.from_smiles(text).key for text in library.texts}
+    assert {item.key for item in made.observed.candidates} == expected
+
+
+def spelling(text: str, seed: int) -> str:
+    """A molecule in one of its many spellings."""
+    from rdkit import Chem
+
+    return str(Chem.MolToRandomSmilesVect(Chem.MolFromSmiles(text), 1, randomSeed=seed + 1)[0])
+
+
+def test_other_rows_of_a_library_are_found_under_any_spelling():
+    library = Library.of(["OCC", "C(C)O", "COC", "CCN", "c1ccccc1C", "not a molecule"])
+    assert library.others({"CCO", "Cc1ccccc1"}).texts == ["COC", "CCN", "not a molecule"]
+    assert library.others(set()).texts == library.texts
+    assert Library.of(["AB", "BA"], "sequence").others({"AB"}).texts == ["BA"]
+
+
 def rows(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
