@@ -19,6 +19,10 @@ from torch import Tensor
 from mogen.errors import ConfigError
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+DENSE = 30
+"""how many multiplications of a dense product take as long as one of a sparse product, about"""
+LARGEST = 20_000_000
+"""entries of the tables of a dense product, at most"""
 
 
 @final
@@ -51,11 +55,17 @@ class FeatureSets:
         return torch.from_numpy(np.diff(self.offsets).astype(np.float64))
 
     def shared(self, other: FeatureSets) -> Float[Tensor, "n k"]:
-        """Members every set has in common with every other one, by a sparse product over the features of `other`."""
+        """Members every set has in common with every other one, by a product over the features of `other`.
+
+        The product is sparse unless so many entries meet that a dense one is less work; both are exact.
+        """
         from scipy.sparse import csr_matrix
 
         known = np.unique(other.members)
         left, right = (csr_matrix(item.columns(known), shape=(len(item), len(known))) for item in (self, other))
+        meetings = left.getnnz(axis=0) @ right.getnnz(axis=0).astype(float)
+        if meetings * DENSE > len(self) * len(other) * len(known) and (len(self) + len(other)) * len(known) < LARGEST:
+            return torch.from_numpy(left.toarray()) @ torch.from_numpy(right.toarray()).T
         return torch.from_numpy((left @ right.T).toarray())
 
     def columns(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
