@@ -174,12 +174,15 @@ def module(seed: int = 0) -> DenoiserModule:
     )
 
 
-def test_training_that_was_stopped_ends_as_if_it_was_not(tmp_path):
+@pytest.mark.parametrize("then", [2, 1, 3, 6])
+def test_training_that_was_stopped_ends_as_if_it_was_not(tmp_path, then):
+    """Also with checkpoints farther apart or closer together than before."""
     whole, first, second = module(), module(), module(seed=1)
     train(whole, steps=6, every=2, folder=tmp_path / "whole", accelerator="cpu")
     train(first, steps=4, every=2, folder=tmp_path / "parts", accelerator="cpu")
     assert (tmp_path / "parts" / NEWEST).is_file()
-    train(second, steps=6, every=2, folder=tmp_path / "parts", accelerator="cpu")
+    train(second, steps=6, every=then, folder=tmp_path / "parts", accelerator="cpu")
+    assert second.global_step == 6
     for one, two in zip(whole.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(one, two)
     assert whole.validate() == second.validate()
