@@ -34,6 +34,9 @@ def show(name: str) -> None:
         _show_object(name, kind.removesuffix("s"), plugins.load(GROUPS[kind], name))
     if name in data:
         _show_dataset(data[name])
+    elif "samplers" in kinds and (model := _model(name)):  # a sampler and a trained model of it share a name
+        print()
+        _show_model(model)
     elif not kinds:
         _show_elsewhere(name, data)
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mogen import preference as preferences
+from mogen.dataset.models import model_folder
 from mogen.dataset.store import find
 from mogen.domain.backbone import Backbone, read_backbone
 from mogen.errors import BudgetExhausted, ConfigError, DataError, RunError
@@ -22,6 +23,7 @@ from mogen.objective import DifferentiableObjective, Measure, objectives_behind
 from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, WeightedSum
 from mogen.sampler import Sampler, Samples
 from samplers.diffusion import Fields, Guidance
+from samplers.str2str.card import card_text
 from samplers.str2str.network import Denoiser, Size
 from samplers.str2str.process import Predict, fields_of, network_prediction
 from samplers.str2str.protocol import STARTS as STARTS
@@ -46,7 +48,7 @@ class Str2StrSampler(Sampler[Backbone]):
     Args:
         data: what to train on: a folder of PDB or mmCIF files, an .npz archive of backbones, or a data set's name.
         input: the structure whose conformations `sample` draws (PDB or mmCIF).
-        model: the folder of a trained model, instead of data.
+        model: the folder or the name of a trained model, instead of data; `str2str` is the shipped one.
         size: published, small or tiny.
         protocol: how conformations are drawn.
         fixed: residues that keep the input's coordinates, by place in the chain from 0.
@@ -122,7 +124,7 @@ class Str2StrSampler(Sampler[Backbone]):
         self.record: Record | None = None
         if model is not None:
             own = {"input": input, "protocol": protocol, "steering": steering, "scalarization": scalarization}
-            self._take(Path(model), {name for name, value in own.items() if value is not None})
+            self._take(model_folder(model), {name for name, value in own.items() if value is not None})
 
     def build(self) -> Denoiser:
         """The untrained network; its weights are drawn from the seed."""
@@ -341,6 +343,8 @@ class Str2StrSampler(Sampler[Backbone]):
         if self.record is not None:
             self.record.save(folder)
         (folder / "sampler.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
+        weights = sum(value.numel() for value in self.network.parameters())
+        (folder / "card.md").write_text(card_text(facts, weights), encoding="utf-8")
 
     def accounts(self) -> dict[str, Any]:
         """What `fit` cost, here or before the model was saved; nothing without `fit`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,9 +13,12 @@ import yaml
 
 from mogen.cli.conformations import fixed_places
 from mogen.cli.main import main
-from mogen.domain.backbone import Backbone, Residues, from_torsions, read_backbones, write_backbones
+from mogen.domain.backbone import Backbone, Residues, from_torsions, read_backbone, read_backbones, write_backbones
+from mogen.domain.conformation import rmsd
 from mogen.errors import ConfigError
+from mogen.metric.ensemble import backbone_validity
 from samplers.str2str import Str2StrSampler
+from samplers.str2str.displacement import torsion_noise
 from samplers.str2str.sampler import Protocol
 
 
@@ -122,11 +126,24 @@ def test_relaxed_conformations_are_closer_to_whole(tmp_path, model):
     assert "peptide_bonds_above_1_4" in pd.read_csv(tmp_path / "relaxed" / "conformations.csv")
 
 
-def test_the_name_of_the_sampler_says_how_to_train_it(capsys, tmp_path, monkeypatch):
+def test_the_name_of_a_sampler_says_how_to_train_it(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["sample", "str2str", "--input", "x.pdb"]) == 2
+    assert main(["sample", "gdss", "--input", "x.pdb"]) == 2
     error = capsys.readouterr().err
     assert "mogen train" in error and len(error.strip().splitlines()) == 1
+
+
+def test_the_shipped_model_draws_conformations_that_hold_together_better_than_torsion_noise(tmp_path, capsys):
+    """A chain of 57 residues; the test on 13 proteins is experiments/benchmarks/str2str_conformations.py."""
+    path = Path(__file__).parents[2] / "experiments" / "structures" / "elafin_bound.pdb"
+    assert main(["sample", "str2str", "--input", str(path), "-n", "8", "--out", str(tmp_path)]) == 0
+    drawn = torch.stack([item.coordinates for item in read_backbones(tmp_path / "conformations.pdb")])
+    given = read_backbone(path)
+    bonded = torch.tensor(given.is_bonded)
+    deviation = float(rmsd(drawn[:, :, 1].double(), given.ca.double()).mean())
+    noise = torsion_noise(given, 32, deviation, generator=torch.Generator().manual_seed(0))[0]
+    assert 0.5 < deviation < 4.0
+    assert backbone_validity(drawn, bonded).ca > backbone_validity(noise, bonded).ca
 
 
 def test_residues_are_counted_from_one():
