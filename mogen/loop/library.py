@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final, overload
 
@@ -48,6 +49,16 @@ class Library(Sequence[Any]):
         made.kind, made.path, made.texts = checked_kind(kind), Path("(memory)"), list(dict.fromkeys(texts))
         return made
 
+    @cached_property
+    def _atoms(self) -> list[int]:
+        """A number per row that is the same for all spellings of a molecule."""
+        return [_atoms(text) for text in self.texts]
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        """Standard forms of the rows that were looked at."""
+        return {}
+
     def others(self, keys: Collection[str]) -> Library:
         """The rows that are none of these candidates, however they are spelled.
 
@@ -56,8 +67,6 @@ class Library(Sequence[Any]):
         """
         if self.kind == "sequence":
             return Library.of([text for text in self.texts if text not in keys], self.kind)
-        if not hasattr(self, "_atoms"):
-            self._atoms, self._keys = [_atoms(text) for text in self.texts], dict[str, str]()
         alike = {_atoms(key) for key in keys}
         left = []
         for text, atoms in zip(self.texts, self._atoms, strict=True):
