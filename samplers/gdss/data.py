@@ -70,7 +70,8 @@ class GraphBatches:
             found: list[tuple[int, Tensor]] = []
             for width, rows in self.buckets:
                 mixed = rows[torch.randperm(len(rows), generator=generator)]
-                found += [(width, part) for part in mixed.split(self.batch)]
+                # parts as large as each other: a batch of the one graph that is left would count like any other
+                found += [(width, part) for part in mixed.tensor_split(-(-len(rows) // self.batch))]
             turn = torch.randperm(len(found), generator=generator).tolist()
             self.order = number, [found[place] for place in turn]
         return self.order[1]

@@ -1,6 +1,6 @@
-"""The edge network of GDSS as machine code for this computer, where it has a C compiler; nothing else needs it.
+"""The published networks of GDSS as machine code for this computer, where it has a C compiler; nothing else needs it.
 
-`edges.c` is compiled once and kept in the cache. Without a compiler, with gradients, on other devices and in other
+`networks.c` is compiled once and kept in the cache. Without a compiler, with gradients, on other devices and in other
 precisions the network runs in PyTorch, which is also what it is tested against. MOGEN_NATIVE=0 switches it off.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache as remembered
@@ -22,12 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.errors import RunError
+from samplers.gdss.attention import GraphConvolution, Perceptron
 from samplers.native import compiled
 
 if TYPE_CHECKING:
-    from samplers.gdss.network import ScoreNetworkA
+    from samplers.gdss.network import ScoreNetworkA, ScoreNetworkX
 
-SOURCE = Path(__file__).with_name("edges.c")
+SOURCE = Path(__file__).with_name("networks.c")
 FLAGS = (
     "-O3",
     "-march=native",
@@ -36,7 +37,7 @@ FLAGS = (
     "-ffp-contract=fast",
 )
 LANES = 16
-"""numbers in a row are padded to a multiple of so many"""
+"""so many graphs are computed at a time"""
 is_off = False
 """whether machine code is left alone for now"""
 
@@ -73,20 +74,23 @@ def pytorch_only() -> Iterator[None]:
 
 @final
 class Packed:
-    """The weights of an edge network as the compiled function wants them; made anew where they have changed."""
+    """The weights of a network as the compiled functions want them; made anew where they have changed."""
 
     def __init__(self) -> None:
         self.version: tuple[tuple[int, int], ...] = ()
         self.tensors: list[Tensor] = []
         self.facts: list[int] = []
 
-    def of(self, network: ScoreNetworkA) -> Packed:
+    def of(self, network: ScoreNetworkA | ScoreNetworkX) -> Packed:
         """The weights of a network."""
         version = tuple((value.data_ptr(), value._version) for value in network.parameters())
         if version != self.version:
             self.version, self.tensors, self.facts = version, [], []
             for layer in network.layers:
-                self._add_layer(layer)
+                if isinstance(layer, GraphConvolution):
+                    self.tensors += [layer.weight.detach().contiguous(), layer.bias.detach().contiguous()]
+                else:
+                    self._add_layer(layer)
             self._add_rows(network.final)
         return self
 
@@ -96,24 +100,22 @@ class Packed:
         used = 2 * a + (o if layer.has_nodes else 0)
         c_in, d_in = layer.weight.shape[:2]
         for weight, bias in zip(layer.weight, layer.bias, strict=True):
-            self.tensors += [padded(weight[:, :used]), padded(bias[:, :used])]
+            self.tensors += [weight[:, :used].detach().contiguous(), bias[:, :used].detach().contiguous()]
         self._add_rows(layer.edge_mlp)
-        edge, node = layer.edge_mlp.linears, layer.node_mlp.linears
         if layer.has_nodes:
-            for linear in node:
-                self.tensors += [padded(linear.weight.T), padded(linear.bias[None])]
+            self._add_rows(layer.node_mlp)
+        edge, node = layer.edge_mlp.linears, layer.node_mlp.linears
         self.facts += [d_in, a, o, c_in, edge[-1].out_features, len(edge), edge[0].out_features, node[0].out_features]
         self.facts.append(int(layer.has_nodes))
 
-    def _add_rows(self, perceptron: Any) -> None:
-        """A `Perceptron` whose weights stand before what they multiply."""
+    def _add_rows(self, perceptron: Perceptron) -> None:
+        """A `Perceptron`, inputs by outputs."""
         for linear in perceptron.linears:
-            self.tensors += [linear.weight.detach().contiguous(), linear.bias.detach().contiguous()]
+            self.tensors += [linear.weight.detach().T.contiguous(), linear.bias.detach().contiguous()]
 
-
-def padded(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
-    """Rows with zeros behind them, up to a multiple of 16 numbers."""
-    return torch.nn.functional.pad(rows.detach(), (0, -rows.shape[1] % LANES)).contiguous()
+    def pointers(self) -> ctypes.Array[ctypes.c_void_p]:
+        """Where the weights lie."""
+        return (ctypes.c_void_p * len(self.tensors))(*[item.data_ptr() for item in self.tensors])
 
 
 @remembered
@@ -125,28 +127,47 @@ def workers(count: int) -> ThreadPoolExecutor:
 def edge_scores(
     network: ScoreNetworkA, x: Float[Tensor, "b v d"], adj: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]
 ) -> Float[Tensor, "b v v"]:
-    """What the network says, computed graph by graph in as many threads as PyTorch uses."""
-    code = library()
+    """What the network says of pairs."""
+    code, packed = library(), network.packed.of(network)
     assert code is not None
-    packed = network.packed.of(network)
-    x, adj, mask = x.contiguous(), adj.contiguous(), mask.contiguous()
-    out = torch.empty_like(adj)
-    v = adj.shape[1]
     first: Any = network.layers[0]
     last: Any = network.final.linears
     facts = (ctypes.c_int * len(packed.facts))(*packed.facts)
-    weights = (ctypes.c_void_p * len(packed.tensors))(*[item.data_ptr() for item in packed.tensors])
+    shape = [first.heads, len(network.layers), network.c_init, len(last), last[0].out_features, facts]
+    return computed(code.edge_scores, [*shape, packed.pointers()], x, adj, mask, torch.empty_like(adj.contiguous()))
+
+
+def node_scores(
+    network: ScoreNetworkX, x: Float[Tensor, "b v d"], adj: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]
+) -> Float[Tensor, "b v d"]:
+    """What the network says of nodes."""
+    code, packed = library(), network.packed.of(network)
+    assert code is not None
+    first: Any = network.layers[0] if network.layers else None
+    shape = [len(network.layers), first.weight.shape[1] if first else 0]
+    return computed(code.node_scores, [*shape, packed.pointers()], x, adj, mask, torch.empty_like(x.contiguous()))
+
+
+def computed(
+    function: Callable[..., int],
+    options: Sequence[Any],
+    x: Float[Tensor, "b v d"],
+    adj: Float[Tensor, "b v v"],
+    mask: Float[Tensor, "b v"],
+    out: Tensor,
+) -> Tensor:
+    """A compiled function of all graphs, in as many threads as PyTorch uses; sixteen graphs are never parted."""
+    given = [x.contiguous(), adj.contiguous(), mask.contiguous(), out]
 
     def part(start: int, end: int) -> int:
-        where = [ctypes.c_void_p(item[start:end].data_ptr()) for item in (x, adj, mask, out)]
-        counts = [end - start, v, x.shape[2], first.heads, len(network.layers), network.c_init]
-        counts += [len(last), last[0].out_features]
-        return int(code.edge_scores(*counts, facts, weights, *where))
+        where = [ctypes.c_void_p(item[start:end].data_ptr()) for item in given]
+        return int(function(end - start, adj.shape[1], x.shape[2], *options, *where))
 
-    threads = min(torch.get_num_threads(), len(x))
-    ends = [len(x) * k // max(threads, 1) for k in range(threads + 1)]
+    groups = -(-len(x) // LANES)
+    threads = max(1, min(torch.get_num_threads(), groups))
+    ends = [min(len(x), groups * k // threads * LANES) for k in range(threads + 1)]
     parts = list(pairwise(ends))
     done = [part(*one) for one in parts] if threads < 2 else list(workers(threads).map(lambda one: part(*one), parts))
     if any(done):
-        raise MemoryError("expected memory for the edge network of GDSS, got none")
+        raise MemoryError("expected memory for the networks of GDSS, got none")
     return out

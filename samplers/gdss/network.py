@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from samplers.diffusion import Fields
 from samplers.gdss.attention import AttentionLayer, GraphConvolution, Pairs, Perceptron, normalised, pack, unpack
-from samplers.gdss.native import Packed, edge_scores, suits
+from samplers.gdss.native import Packed, edge_scores, node_scores, suits
 
 
 @final
@@ -31,10 +31,13 @@ class ScoreNetworkX(nn.Module):
         self.layers = nn.ModuleList(GraphConvolution(a, b) for a, b in pairwise(widths))
         total = features + depth * hidden
         self.final = Perceptron(3, total, 2 * total, features)
+        self.packed = Packed()
 
     def forward(
         self, x: Float[Tensor, "b v d"], adj: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]
     ) -> Float[Tensor, "b v d"]:
+        if suits(x, adj, mask):
+            return node_scores(self, x, adj, mask)
         loops = torch.eye(adj.shape[-1], dtype=torch.bool, device=adj.device)
         smooth = normalised(adj.masked_fill(loops, 1.0))
         states = [x]

@@ -41,19 +41,36 @@ class Transformer(NetworkShape):
         depth: blocks.
         heads: attention heads.
         walks: random-walk features.
+        sees_pairs: whether edges have them too, not only nodes.
     """
 
     encoding = "classes"
     prediction = "data"
 
-    def __init__(self, width: int = 128, edge_width: int = 48, depth: int = 6, heads: int = 8, walks: int = 6) -> None:
+    def __init__(
+        self,
+        width: int = 128,
+        edge_width: int = 48,
+        depth: int = 6,
+        heads: int = 8,
+        walks: int = 6,
+        sees_pairs: bool = True,
+    ) -> None:
         if width % heads:
             raise ConfigError(f"expected a width that {heads} heads divide, got {width}")
         self.width, self.edge_width, self.depth, self.heads, self.walks = width, edge_width, depth, heads, walks
+        self.sees_pairs = sees_pairs
 
     def build(self, kind: GraphKind) -> nn.Module:
         return GraphTransformer(
-            kind.features, kind.edge_classes, self.width, self.edge_width, self.depth, self.heads, self.walks
+            kind.features,
+            kind.edge_classes,
+            self.width,
+            self.edge_width,
+            self.depth,
+            self.heads,
+            self.walks,
+            sees_pairs=self.sees_pairs,
         )
 
 

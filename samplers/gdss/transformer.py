@@ -30,6 +30,7 @@ class GraphTransformer(nn.Module):
         heads: attention heads.
         walks: steps of the random walk whose return probabilities are features.
         conditions: numbers in a condition (`value` among the fields, heard where `told` is 1); 0 for none.
+        sees_pairs: whether the walk's probabilities between the nodes of a pair are features of its edge as well.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class GraphTransformer(nn.Module):
         heads: int = 8,
         walks: int = 6,
         conditions: int = 0,
+        sees_pairs: bool = False,
     ) -> None:
         super().__init__()
         self.options = {
@@ -53,11 +55,12 @@ class GraphTransformer(nn.Module):
             "heads": heads,
             "walks": walks,
             "conditions": conditions,
+            "sees_pairs": sees_pairs,
         }
-        self.features, self.edge_classes, self.walks = features, edge_classes, walks
+        self.features, self.edge_classes, self.walks, self.sees_pairs = features, edge_classes, walks, sees_pairs
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.node_in = nn.Linear(features + walks, width)
-        self.edge_in = nn.Linear(edge_classes, edge_width)
+        self.edge_in = nn.Linear(edge_classes + walks * sees_pairs, edge_width)
         self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
         self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
         self.conditions = conditions
@@ -72,7 +75,11 @@ class GraphTransformer(nn.Module):
         told = self.time(time_features(t, mask.sum(1)))
         if self.conditions:
             told = told + self.condition(fields, t)
-        nodes = self.node_in(torch.cat([x, self.returns(adj, mask)], dim=-1))
+        walked = self.walked(adj, mask)
+        nodes = self.node_in(torch.cat([x, walked.diagonal(dim1=1, dim2=2).mT], dim=-1))
+        if self.sees_pairs:
+            both = (walked + walked.transpose(1, 2)) * mask.sum(1).view(-1, 1, 1, 1) / 2
+            adj = torch.cat([adj, both], dim=-1)
         edges = self.edge_in(adj)
         for block in self.blocks:
             nodes, edges = block(nodes, edges, mask, told)
@@ -98,15 +105,14 @@ class GraphTransformer(nn.Module):
             "adj": edges.softmax(-1) * pair_mask(mask).unsqueeze(-1),
         }
 
-    def returns(self, adj: Float[Tensor, "b v v k"], mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v w"]:
-        """Return probabilities of a walk whose weights are how little an edge looks like none."""
+    def walked(self, adj: Float[Tensor, "b v v k"], mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v v w"]:
+        """Where 1, 2, ... steps of a walk lead, whose weights are how little an edge looks like none."""
         weight = (1 - adj[..., 0]).clamp(min=0) * pair_mask(mask)
         step = weight / weight.sum(-1, keepdim=True).clamp(min=1e-3)
-        found, power = [], step
-        for _ in range(self.walks):
-            found.append(power.diagonal(dim1=1, dim2=2))
-            power = power @ step
-        return torch.stack(found, dim=-1)
+        found = [step]
+        for _ in range(self.walks - 1):
+            found.append(found[-1] @ step)
+        return torch.stack(found, dim=-1) if self.walks else adj[..., :0]
 
 
 @final

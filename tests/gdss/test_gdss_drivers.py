@@ -121,10 +121,15 @@ def test_guidance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_speed(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ["--model", model(tmp_path, ("C", "N", "O")), "-n", "8", "--batch", "4", "--steps", "2", "--repeats", "2"]
-    assert driver("gdss_speed").main([*options, "--peer", "python -c 'print(0.5)'", "--json", str(out)]) == 0
+    peer = f"""{sys.executable} -c 'while input() == "": print(0.5, flush=True)'"""
+    assert driver("gdss_speed").main([*options, "--peer", peer, "--json", str(out)]) == 0
     found = json.loads(out.read_text())
+    assert found["all_peer_seconds"] == [0.5, 0.5]
     assert found["flops"] > 0 and found["floor_seconds"] < found["seconds"]
     assert found["times_faster"] == pytest.approx(0.5 / found["seconds"])
+    low, high = found["times_faster_range"]
+    assert low <= found["times_faster"] <= high
+    assert driver("gdss_speed").main([*options, "--peer", f"{sys.executable} -c 0"]) == 2
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

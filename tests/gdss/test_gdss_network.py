@@ -12,7 +12,7 @@ import torch
 
 from samplers.gdss import native
 from samplers.gdss.checkpoint import load_state, network_options
-from samplers.gdss.network import PublishedNetwork, ScoreNetworkA
+from samplers.gdss.network import PublishedNetwork, ScoreNetworkA, ScoreNetworkX
 
 
 def published() -> Path:
@@ -88,24 +88,68 @@ def test_machine_code_says_what_pytorch_says(v: int, features: int, options: dic
     network = ScoreNetworkA(features, **options)
     for part in network.parameters():
         torch.nn.init.normal_(part, std=0.15)
-    mask = (torch.arange(v) < torch.tensor([[v], [max(v - 3, 1)], [1], [v]])).float()
+    sizes = [v, max(v - 3, 1), 1, v] * 10  # 40 graphs: two full groups of 16 and a part of one
+    mask = (torch.arange(v) < torch.tensor(sizes).unsqueeze(1)).float()
     pair = mask.unsqueeze(1) * mask.unsqueeze(2)
-    adj = (3 * torch.randn(4, v, v) * pair).triu(1)
-    adj, x = adj + adj.mT, torch.randn(4, v, features) * mask.unsqueeze(-1)
+    adj = (3 * torch.randn(40, v, v) * pair).triu(1)
+    adj, x = adj + adj.mT, torch.randn(40, v, features) * mask.unsqueeze(-1)
     expected = network(x, adj, mask).detach()
-    for threads in (1, 3):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            with torch.no_grad():
-                found = network(x, adj, mask)
-        finally:
-            torch.set_num_threads(before)
+    for threads in (1, 2, 5):
+        found = by_threads(threads, network, x, adj, mask)
         assert torch.allclose(found, expected, atol=2e-5, rtol=1e-4)
         assert torch.equal(found, found.mT) and found.diagonal(dim1=1, dim2=2).abs().max() == 0
     with torch.no_grad():  # new weights are noticed
         network.final.linears[-1].bias.add_(1.0)
         assert torch.allclose(network(x, adj, mask), expected + pair * (1 - torch.eye(v)), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("v", "features", "depth", "hidden"), [(9, 4, 2, 16), (20, 9, 3, 5), (2, 1, 1, 8), (7, 10, 0, 8)]
+)
+def test_machine_code_of_nodes_says_what_pytorch_says(v: int, features: int, depth: int, hidden: int) -> None:
+    if native.library() is None:
+        pytest.skip("there is no C compiler here")
+    torch.manual_seed(0)
+    network = ScoreNetworkX(features, depth=depth, hidden=hidden)
+    mask = (torch.arange(v) < torch.tensor([v, max(v - 3, 1), 1] * 7).unsqueeze(1)).float()
+    pair = mask.unsqueeze(1) * mask.unsqueeze(2)
+    adj = (3 * torch.randn(21, v, v) * pair).triu(1)
+    adj, x = adj + adj.mT, torch.randn(21, v, features) * mask.unsqueeze(-1)
+    expected = network(x, adj, mask).detach()
+    for threads in (1, 2):
+        assert torch.allclose(by_threads(threads, network, x, adj, mask), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_machine_code_of_plain_processors_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    if native.library() is None:
+        pytest.skip("there is no C compiler here")
+    torch.manual_seed(0)
+    network = PublishedNetwork(4)
+    for part in network.parameters():
+        torch.nn.init.normal_(part, std=0.3)
+    adj = 20 * torch.randn(18, 9, 9).triu(1)
+    fields = {"x": 5 * torch.randn(18, 9, 4), "adj": adj + adj.mT, "mask": torch.ones(18, 9)}
+    with torch.no_grad():
+        expected = network(fields, torch.ones(18))
+        monkeypatch.setattr(native, "FLAGS", tuple(flag for flag in native.FLAGS if not flag.startswith("-m")))
+        native.library.cache_clear()
+        try:
+            found = network(fields, torch.ones(18))
+        finally:
+            native.library.cache_clear()
+    for name in ("x", "adj"):
+        assert torch.allclose(found[name], expected[name], atol=1e-5, rtol=1e-4)
+
+
+def by_threads(threads: int, network: ScoreNetworkA | ScoreNetworkX, *given: torch.Tensor) -> torch.Tensor:
+    """What a network says in so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            return network(*given)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_without_a_compiler_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:

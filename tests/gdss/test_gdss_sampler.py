@@ -43,9 +43,10 @@ def training(file: str, **options: Any) -> GraphTraining:
     return GraphTraining(file, Transformer(**TINY), atoms=["C", "N", "O"], **{**settings, **options})
 
 
-def test_the_transformer_is_equivariant_symmetric_and_masked() -> None:
+@pytest.mark.parametrize("options", [{}, {"sees_pairs": True}, {"sees_pairs": True, "walks": 0}])
+def test_the_transformer_is_equivariant_symmetric_and_masked(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    network = GraphTransformer(3, 4, **TINY)
+    network = GraphTransformer(3, 4, **TINY | options)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     mask = (torch.arange(6) < torch.tensor([[6], [4]])).float()
