@@ -38,10 +38,10 @@ from mogen.run import gemm_rate
 from samplers.environment.hypergrid import HyperGrid
 from samplers.environment.sequence import SequenceEnvironment
 from samplers.gflownet.condition import ConstantBeta, Unasked
-from samplers.gflownet.networks.dense import product
 from samplers.gflownet.networks.mlp import MLP
 from samplers.gflownet.networks.sequence import CausalTransformer
 from samplers.gflownet.sampler import GFlowNetSampler
+from samplers.products import product
 
 LENGTH, BATCHES, PEERS = 38, (16, 256), ("torchgfn", "gfnx")
 FLOPS = 3 * 2 * (WIDTH * WIDTH + WIDTH * (DIMENSION + 1))

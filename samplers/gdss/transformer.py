@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Fields
+from samplers.products import Linear
 
 
 @final
@@ -58,9 +59,9 @@ class GraphTransformer(nn.Module):
             "sees_pairs": sees_pairs,
         }
         self.features, self.edge_classes, self.walks, self.sees_pairs = features, edge_classes, walks, sees_pairs
-        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.node_in = nn.Linear(features + walks, width)
-        self.edge_in = nn.Linear(edge_classes + walks * sees_pairs, edge_width)
+        self.time = nn.Sequential(Linear(64, width), nn.SiLU(), Linear(width, width), nn.SiLU())
+        self.node_in = Linear(features + walks, width)
+        self.edge_in = Linear(edge_classes + walks * sees_pairs, edge_width)
         self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
         self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
         self.conditions = conditions
@@ -127,10 +128,10 @@ class Condition(nn.Module):
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
         self.count = count
-        last = nn.Linear(width, width)
+        last = Linear(width, width)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(nn.Linear(count + 1, width), nn.SiLU(), last)
+        self.layers = nn.Sequential(Linear(count + 1, width), nn.SiLU(), last)
         self.mean: Tensor
         self.spread: Tensor
         self.register_buffer("mean", torch.zeros(count))
@@ -149,16 +150,14 @@ class Block(nn.Module):
     def __init__(self, width: int, edge_width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.modulate = nn.Linear(width, 4 * width + 2 * edge_width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.edge_to_heads = nn.Linear(edge_width, 2 * heads)
-        self.heads_to_edge = nn.Linear(heads, edge_width)
-        self.ends = nn.Linear(width, edge_width)
-        self.out = nn.Linear(width, width)
-        self.node_mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-        self.edge_mlp = nn.Sequential(
-            nn.Linear(edge_width, 2 * edge_width), nn.SiLU(), nn.Linear(2 * edge_width, edge_width)
-        )
+        self.modulate = Linear(width, 4 * width + 2 * edge_width)
+        self.qkv = Linear(width, 3 * width)
+        self.edge_to_heads = Linear(edge_width, 2 * heads)
+        self.heads_to_edge = Linear(heads, edge_width)
+        self.ends = Linear(width, edge_width)
+        self.out = Linear(width, width)
+        self.node_mlp = nn.Sequential(Linear(width, 2 * width), nn.SiLU(), Linear(2 * width, width))
+        self.edge_mlp = nn.Sequential(Linear(edge_width, 2 * edge_width), nn.SiLU(), Linear(2 * edge_width, edge_width))
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
@@ -196,7 +195,7 @@ def pair_mask(mask: Float[Tensor, "b v"]) -> Float[Tensor, "b v v"]:
 
 def head(width: int, classes: int) -> nn.Sequential:
     """From states to unnormalised log-probabilities."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, classes))
+    return nn.Sequential(nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, classes))
 
 
 def time_features(t: Float[Tensor, " b"], sizes: Float[Tensor, " b"]) -> Float[Tensor, "b 64"]:

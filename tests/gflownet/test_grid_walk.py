@@ -10,11 +10,11 @@ import torch
 from mogen.errors import ConfigError
 from mogen.objective import Evaluation
 from mogen.run import compiler
+from samplers import products
 from samplers.environment.hypergrid import HyperGrid
 from samplers.environment.rollout import rollout
 from samplers.environment.strings import StringEnvironment
 from samplers.gflownet.condition import ConstantBeta
-from samplers.gflownet.networks import dense
 from samplers.gflownet.networks.mlp import MLP, MLPPolicy, Perceptron
 from samplers.gflownet.networks.walk import GridWalk
 from samplers.gflownet.policy import LogitScale, PolicyActor
@@ -105,14 +105,14 @@ def test_large_products_are_those_of_torch() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(3000, 80, generator=generator), torch.randn(3000, 64, generator=generator)
     weight, bias = torch.randn(64, 80, generator=generator), torch.randn(64, generator=generator)
-    assert len(x) * 80 * 64 > dense.LEAST and len(x) > dense.ROWS
+    assert len(x) * 80 * 64 > products.LEAST and len(x) > products.ROWS
     exact = x.double() @ weight.double().T
-    assert torch.allclose(dense.product(x, weight).double(), exact, atol=1e-4)
-    assert torch.allclose(dense.product(x, weight, bias).double(), exact + bias, atol=1e-4)
+    assert torch.allclose(products.product(x, weight).double(), exact, atol=1e-4)
+    assert torch.allclose(products.product(x, weight, bias).double(), exact + bias, atol=1e-4)
     rectified = torch.nn.functional.leaky_relu(exact + bias, 0.01)
-    assert torch.allclose(dense.activated(x, weight, bias, 0.01).double(), rectified, atol=1e-4)
-    assert torch.allclose(dense.outer(x, y).double(), x.double().T @ y.double(), atol=1e-3)
-    assert torch.allclose(dense.outer(y, x).double(), y.double().T @ x.double(), atol=1e-3)
+    assert torch.allclose(products.activated(x, weight, bias, 0.01).double(), rectified, atol=1e-4)
+    assert torch.allclose(products.outer(x, y).double(), x.double().T @ y.double(), atol=1e-3)
+    assert torch.allclose(products.outer(y, x).double(), y.double().T @ x.double(), atol=1e-3)
 
 
 def utility(points, *, preference=None):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from samplers.environment.environment import Environment
 from samplers.environment.rollout import Trajectories
-from samplers.gflownet.networks.dense import activated, outer, product
 from samplers.gflownet.policy import Network, PathScores, StatePolicy
+from samplers.products import activated, outer, product
 
 SLOPE = 0.01
 """of the leaky rectifier below 0"""

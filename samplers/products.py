@@ -1,4 +1,5 @@
-"""Dense layers without automatic gradients: large ones go to oneDNN, which has fast kernels for every maker of CPUs.
+"""Dense layers, with automatic gradients (`Linear`) or without: large products on a CPU go to oneDNN, which has fast
+kernels for every maker of processors.
 
 The BLAS that torch is built with (MKL) reaches half of that on CPUs of other makers than its own; for small products
 it is called all the same, since a call costs less.
@@ -7,16 +8,48 @@ it is called all the same, since a call costs less.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 LEAST = 1 << 22
 """multiplications of a product from which oneDNN is called"""
 ROWS = 1216
 """rows of a transposed product at a time, so that what is rearranged stays in the cache"""
+
+
+@final
+class Linear(nn.Linear):
+    """A linear layer with gradients of first order whose three products are those below."""
+
+    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+        if self.bias is None or torch.compiler.is_compiling() or not _suits(x, self.out_features):
+            return super().forward(x)
+        rows: Tensor = _Rows.apply(x.reshape(-1, self.in_features), self.weight, self.bias)
+        return rows.view(*x.shape[:-1], self.out_features)
+
+
+class _Rows(torch.autograd.Function):
+    """x W^T + b and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        slope, wanted = slopes[0].contiguous(), ctx.needs_input_grad
+        return (
+            product(slope, weight.T.contiguous()) if wanted[0] else None,
+            outer(slope, x) if wanted[1] else None,
+            slope.sum(0) if wanted[2] else None,
+        )
 
 
 @lru_cache(maxsize=1)
