@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mogen.errors import RunError
-from samplers.gdss.attention import GraphConvolution, Perceptron
+from samplers.gdss.attention import GraphConvolution
 from samplers.native import compiled
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Packed:
         self.facts += [d_in, a, o, c_in, edge[-1].out_features, len(edge), edge[0].out_features, node[0].out_features]
         self.facts.append(int(layer.has_nodes))
 
-    def _add_rows(self, perceptron: Perceptron) -> None:
+    def _add_rows(self, perceptron: Any) -> None:
         """A `Perceptron`, inputs by outputs."""
         for linear in perceptron.linears:
             self.tensors += [linear.weight.detach().T.contiguous(), linear.bias.detach().contiguous()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -47,7 +47,7 @@ class GraphTransformer(nn.Module):
         sees_pairs: bool = False,
     ) -> None:
         super().__init__()
-        self.options = {
+        self.options: dict[str, Any] = {
             "features": features,
             "edge_classes": edge_classes,
             "width": width,
