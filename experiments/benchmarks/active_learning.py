@@ -321,7 +321,8 @@ def rfp_standin(seed: int, reduced: bool) -> Task:
 
     count, batch, rounds = (32, 8, 1) if reduced else (512, 16, 64)
     first = random.Random(f"rfp {seed}").sample(texts, count)
-    rest = ListSource([TokenSequence(text) for text in texts if text not in set(first)])
+    known = set(first)
+    rest = ListSource([TokenSequence(text) for text in texts if text not in known])
 
     def start(n: int, generator: torch.Generator) -> list[Any]:
         return [TokenSequence(text) for text in first] if n == count else rest.draw(n, (), generator=generator)

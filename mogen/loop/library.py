@@ -52,7 +52,7 @@ class Library(Sequence[Any]):
     @cached_property
     def _atoms(self) -> list[int]:
         """A number per row that is the same for all spellings of a molecule."""
-        return [_atoms(text) for text in self.texts]
+        return [composition(text) for text in self.texts]
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ class Library(Sequence[Any]):
         """
         if self.kind == "sequence":
             return Library.of([text for text in self.texts if text not in keys], self.kind)
-        alike = {_atoms(key) for key in keys}
+        alike = {composition(key) for key in keys}
         left = []
         for text, atoms in zip(self.texts, self._atoms, strict=True):
             if atoms in alike:
@@ -105,7 +105,7 @@ class Library(Sequence[Any]):
         return list(found.values())
 
 
-def _atoms(smiles: str) -> int:
+def composition(smiles: str) -> int:
     """A number that is the same for all spellings of a molecule: its letters, hydrogen aside, in order."""
     return hash("".join(sorted(letter for letter in smiles.upper() if letter.isalpha() and letter != "H")))
 
