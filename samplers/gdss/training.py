@@ -40,26 +40,20 @@ class Transformer(NetworkShape):
         edge_width: of edge states.
         depth: blocks.
         heads: attention heads.
-        walks: random-walk features.
-        sees_pairs: whether edges have them too, not only nodes.
+        walks: random-walk features of nodes.
+        hops: random-walk features of edges.
     """
 
     encoding = "classes"
     prediction = "data"
 
     def __init__(
-        self,
-        width: int = 128,
-        edge_width: int = 48,
-        depth: int = 6,
-        heads: int = 8,
-        walks: int = 6,
-        sees_pairs: bool = True,
+        self, width: int = 128, edge_width: int = 48, depth: int = 6, heads: int = 8, walks: int = 6, hops: int = 6
     ) -> None:
         if width % heads:
             raise ConfigError(f"expected a width that {heads} heads divide, got {width}")
         self.width, self.edge_width, self.depth, self.heads, self.walks = width, edge_width, depth, heads, walks
-        self.sees_pairs = sees_pairs
+        self.hops = hops
 
     def build(self, kind: GraphKind) -> nn.Module:
         return GraphTransformer(
@@ -70,7 +64,7 @@ class Transformer(NetworkShape):
             self.depth,
             self.heads,
             self.walks,
-            sees_pairs=self.sees_pairs,
+            hops=self.hops,
         )
 
 

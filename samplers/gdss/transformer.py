@@ -29,9 +29,9 @@ class GraphTransformer(nn.Module):
         edge_width: of edge states.
         depth: blocks.
         heads: attention heads.
-        walks: steps of the random walk whose return probabilities are features.
+        walks: steps of the random walk whose return probabilities are features of nodes.
         conditions: numbers in a condition (`value` among the fields, heard where `told` is 1); 0 for none.
-        sees_pairs: whether the walk's probabilities between the nodes of a pair are features of its edge as well.
+        hops: steps of the walk whose probabilities between the nodes of a pair are features of its edge; 0 for none.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GraphTransformer(nn.Module):
         heads: int = 8,
         walks: int = 6,
         conditions: int = 0,
-        sees_pairs: bool = False,
+        hops: int = 0,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -56,12 +56,12 @@ class GraphTransformer(nn.Module):
             "heads": heads,
             "walks": walks,
             "conditions": conditions,
-            "sees_pairs": sees_pairs,
+            "hops": hops,
         }
-        self.features, self.edge_classes, self.walks, self.sees_pairs = features, edge_classes, walks, sees_pairs
+        self.features, self.edge_classes, self.walks, self.hops = features, edge_classes, walks, hops
         self.time = nn.Sequential(Linear(64, width), nn.SiLU(), Linear(width, width), nn.SiLU())
         self.node_in = Linear(features + walks, width)
-        self.edge_in = Linear(edge_classes + walks * sees_pairs, edge_width)
+        self.edge_in = Linear(edge_classes + hops, edge_width)
         self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
         self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
         self.conditions = conditions
@@ -77,9 +77,10 @@ class GraphTransformer(nn.Module):
         if self.conditions:
             told = told + self.condition(fields, t)
         walked = self.walked(adj, mask)
-        nodes = self.node_in(torch.cat([x, walked.diagonal(dim1=1, dim2=2).mT], dim=-1))
-        if self.sees_pairs:
-            both = (walked + walked.transpose(1, 2)) * mask.sum(1).view(-1, 1, 1, 1) / 2
+        back, ahead = walked[..., : self.walks], walked[..., : self.hops]
+        nodes = self.node_in(torch.cat([x, back.diagonal(dim1=1, dim2=2).mT], dim=-1))
+        if self.hops:
+            both = (ahead + ahead.transpose(1, 2)) * mask.sum(1).view(-1, 1, 1, 1) / 2
             adj = torch.cat([adj, both], dim=-1)
         edges = self.edge_in(adj)
         for block in self.blocks:
@@ -111,9 +112,9 @@ class GraphTransformer(nn.Module):
         weight = (1 - adj[..., 0]).clamp(min=0) * pair_mask(mask)
         step = weight / weight.sum(-1, keepdim=True).clamp(min=1e-3)
         found = [step]
-        for _ in range(self.walks - 1):
+        for _ in range(max(self.walks, self.hops) - 1):
             found.append(found[-1] @ step)
-        return torch.stack(found, dim=-1) if self.walks else adj[..., :0]
+        return torch.stack(found, dim=-1)
 
 
 @final

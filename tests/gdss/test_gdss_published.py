@@ -1,4 +1,4 @@
-"""The published QM9 network with our predictor-corrector sampler, 2,000 molecules; a minute of one core with a C compiler."""
+"""The published QM9 network with our predictor-corrector sampler, 2,000 molecules; a minute with a C compiler."""
 
 from __future__ import annotations
 
