@@ -152,6 +152,7 @@ class Peer:
             said = self.process.stdout.readline()
             return float(said)
         except (OSError, ValueError) as error:
+            self.end()
             raise ConfigError(f"expected the seconds of a step from {self.command!r}, got {said.strip()!r}") from error
 
     def end(self) -> None:

@@ -18,6 +18,7 @@ typedef int32_t ivec __attribute__((vector_size(4 * L)));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec all(float x) { return x - (vec){0}; }
+/* both say their second operand where one is no number, so that bounds stand first */
 #ifdef __AVX512F__
 INLINE vec least(vec x, vec y) { return (vec)_mm512_min_ps((__m512)x, (__m512)y); }
 INLINE vec most(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
@@ -37,7 +38,7 @@ INLINE vec times_power(vec x, vec n) { return x * (vec)((__builtin_convertvector
 
 /* 2^x: a polynomial on [-1/2, 1/2] times a power of two; far below, nothing */
 INLINE vec power_of_two(vec x) {
-    vec n = whole(x), r = most(x - n, all(-.5f));
+    vec n = whole(x), r = most(all(-.5f), x - n);
     vec y = r * 1.3264727e-3f + 9.6715126e-3f;
     y = y * r + 5.5507337e-2f;
     y = y * r + 2.4022242e-1f;
@@ -48,9 +49,9 @@ INLINE vec power_of_two(vec x) {
 #define LOG2E 1.44269504f
 #define HIGHEST 28.f /* 1 + 2^28 is 2^28, and four of them can be multiplied */
 INLINE vec velu(vec x) { return positive(x, x, power_of_two(x * LOG2E) - 1.f); }
-INLINE vec vtanh(vec x) { return 1.f - 2.f / (1.f + power_of_two(least(x * (2 * LOG2E), all(HIGHEST)))); }
+INLINE vec vtanh(vec x) { return 1.f - 2.f / (1.f + power_of_two(least(all(HIGHEST), x * (2 * LOG2E)))); }
 static vec inverse_root(vec x) {
-    x = most(x, all(1.f));
+    x = most(all(1.f), x);
     for (int l = 0; l < L; l++) x[l] = 1.f / sqrtf(x[l]);
     return x;
 }
@@ -164,6 +165,30 @@ static void gathered(int v, int d, const vec *S, const vec *x, vec *y) {
     }
 }
 
+/* the mean over heads of tanh(q_i k_j) and tanh(q_j k_i), of nodes whose a scaled queries stand before their a keys, as
+ * 1 - sum of 1 / (1 + 2^x): one division for four */
+INLINE vec attention(int a, int heads, const vec *i, const vec *j) {
+    const int head = a / heads;
+    vec total = {0}, top = {0}, bottom = all(1.f);
+    for (int h = 0; h < heads; h++) {
+        vec one = {0}, two = {0};
+        for (int r = h * head; r < (h + 1) * head; r++) {
+            one += i[r] * j[a + r];
+            two += j[r] * i[a + r];
+        }
+        one = 1.f + power_of_two(least(all(HIGHEST), one));
+        two = 1.f + power_of_two(least(all(HIGHEST), two));
+        top = top * (one * two) + (one + two) * bottom;
+        bottom = bottom * (one * two);
+        if (h % 2 || h + 1 == heads) {
+            total += top / bottom;
+            top = (vec){0};
+            bottom = all(1.f);
+        }
+    }
+    return 1.f - total / (float)heads;
+}
+
 /* facts of an attention layer: d_in, attention, d_out, c_in, c_out, layers of the edge perceptron, its hidden width, that
  * of the node perceptron, whether nodes are wanted; its weights: W and b of every channel (d_in x (2 attention + d_out)),
  * W and b of every linear layer of the edge perceptron, and of the node perceptron */
@@ -174,44 +199,22 @@ static void gathered(int v, int d, const vec *S, const vec *x, vec *y) {
 static void layer(const int *fact, int heads, int v, const float **w, const vec *x, const vec *e, const vec *mask,
                   const vec *pairs, vec *x_out, vec *edges, int lde, vec *work) {
     const int d = fact[0], a = fact[1], o = fact[2], c_in = fact[3], c_out = fact[4], layers = fact[5], hidden = fact[6];
-    const int node_hidden = fact[7], has_nodes = fact[8], p = v * (v - 1) / 2, head = a / heads;
+    const int node_hidden = fact[7], has_nodes = fact[8], p = v * (v - 1) / 2;
     const int width = 2 * a + (has_nodes ? o : 0), od = c_in * o;
     vec *root = SHARE(v), *smooth = SHARE(v * v), *y = SHARE(v * d), *made = SHARE(v * width);
     vec *features = SHARE(p * 2 * c_in), *values = SHARE(v * od);
-    const float scale = 2.f * LOG2E / sqrtf((float)o), share = 1.f / (float)heads;
+    const float scale = 2.f * LOG2E / sqrtf((float)o);
     for (int c = 0; c < c_in; c++) {
         smoothed(v, e + c, lde, root, smooth);
         gathered(v, d, smooth, x, y);
         linear(v, width, d, y, d, w[2 * c], w[2 * c + 1], made, width);
         for (int i = 0; i < v; i++)
             for (int r = 0; r < a; r++) made[i * width + r] *= scale;
-        /* the mean over heads of tanh(Q K^T) and its transpose: 1 - sum of 1 / (1 + e^2x), one division for four */
-        for (int i = 0, k = 0; i < v; i++) {
-            const vec *qi = made + i * width, *ki = qi + a;
+        for (int i = 0, k = 0; i < v; i++)
             for (int j = i + 1; j < v; j++, k++) {
-                const vec *qj = made + j * width, *kj = qj + a;
-                vec total = {0}, top = {0}, bottom = all(1.f);
-                for (int h = 0; h < heads; h++) {
-                    vec one = {0}, two = {0};
-                    for (int r = h * head; r < (h + 1) * head; r++) {
-                        one += qi[r] * kj[r];
-                        two += qj[r] * ki[r];
-                    }
-                    one = 1.f + power_of_two(least(one, all(HIGHEST)));
-                    two = 1.f + power_of_two(least(two, all(HIGHEST)));
-                    vec sum = one + two, both = one * two;
-                    top = top * both + sum * bottom;
-                    bottom = bottom * both;
-                    if (h % 2 || h + 1 == heads) {
-                        total += top / bottom;
-                        top = (vec){0};
-                        bottom = all(1.f);
-                    }
-                }
-                features[k * 2 * c_in + c] = 1.f - share * total;
+                features[k * 2 * c_in + c] = attention(a, heads, made + i * width, made + j * width);
                 features[k * 2 * c_in + c_in + c] = e[k * lde + c];
             }
-        }
         if (has_nodes)
             for (int i = 0; i < v; i++) memcpy(values + i * od + c * o, made + i * width + 2 * a, sizeof(vec) * o);
     }

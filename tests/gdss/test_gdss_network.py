@@ -141,6 +141,19 @@ def test_machine_code_of_plain_processors_is_the_same(monkeypatch: pytest.Monkey
         assert torch.allclose(found[name], expected[name], atol=1e-5, rtol=1e-4)
 
 
+def test_machine_code_hides_nothing_that_is_no_number() -> None:
+    if native.library() is None:
+        pytest.skip("there is no C compiler here")
+    torch.manual_seed(0)
+    network = PublishedNetwork(4)
+    fields = {"x": torch.randn(3, 9, 4), "adj": torch.zeros(3, 9, 9), "mask": torch.ones(3, 9)}
+    fields["x"][1, 2, 0] = torch.nan
+    with torch.no_grad():
+        found = network(fields, torch.ones(3))
+    for name in ("x", "adj"):
+        assert found[name][1].isnan().any() and found[name][[0, 2]].isfinite().all()
+
+
 def by_threads(threads: int, network: ScoreNetworkA | ScoreNetworkX, *given: torch.Tensor) -> torch.Tensor:
     """What a network says in so many threads."""
     before = torch.get_num_threads()
