@@ -198,10 +198,10 @@ class ClassifierFree(Guidance):
         del process
 
         def directed(fields: Fields, t: Tensor) -> Fields:
-            told = score({**fields, "told": torch.ones_like(t)}, t)
             if self.weight == 1:
-                return told
+                return score({**fields, "told": torch.ones_like(t)}, t)
             free = score({**fields, "told": torch.zeros_like(t)}, t)
+            told = score({**fields, "told": torch.ones_like(t)}, t)
             return {name: free[name] + self.weight * (told[name] - free[name]) for name in free}
 
         return directed

@@ -25,6 +25,7 @@ from samplers.diffusion import (
     ProductSDE,
     Repeated,
     ScoreModel,
+    SelfConditioned,
     Solver,
     Symmetric,
     Together,
@@ -32,6 +33,7 @@ from samplers.diffusion import (
     matching,
     times,
 )
+from samplers.diffusion.product import Score, rows
 from samplers.diffusion.saved import described, rebuilt
 from samplers.diffusion.sde import over
 from samplers.gdss.network import PublishedNetwork
@@ -157,15 +159,22 @@ class GraphModel(ScoreModel):
         sde_adj: the process of edges.
         prediction: what the network says. `published`: the score itself under VE, minus std times the score under VP
             (Jo et al. 2022); `noise`: minus std times the score; `data`: the expected clean graph.
+        spacing: of the times sampling looks at: 1 for evenly spaced ones, 2 for squares of such.
     """
 
     def __init__(
-        self, network: nn.Module, kind: GraphKind, sde_x: SDE, sde_adj: SDE, prediction: Prediction = "data"
+        self,
+        network: nn.Module,
+        kind: GraphKind,
+        sde_x: SDE,
+        sde_adj: SDE,
+        prediction: Prediction = "data",
+        spacing: float = 1.0,
     ) -> None:
         super().__init__()
         if prediction not in ("published", "noise", "data"):
             raise ConfigError(f"expected prediction published, noise or data, got {prediction!r}")
-        self.network, self.kind, self.prediction = network, kind, prediction
+        self.network, self.kind, self.prediction, self.spacing = network, kind, prediction, spacing
         self.sde_x, self.sde_adj = sde_x, sde_adj
         self.process = graph_process(sde_x, sde_adj)
         self.drop = 0.2  # how often training leaves out the condition
@@ -175,6 +184,11 @@ class GraphModel(ScoreModel):
     def conditions(self) -> int:
         """Numbers in the condition the network takes; 0 for none."""
         return int(getattr(self.network, "conditions", 0))
+
+    @property
+    def is_self_conditioned(self) -> bool:
+        """Whether the network is told what it said the step before."""
+        return bool(getattr(self.network, "is_self_conditioned", False))
 
     def conditional(self, value: Float[Tensor, "n m"]) -> GraphModel:
         """A copy that also takes a condition, scaled by the values it will be trained with; at first it says the same.
@@ -187,7 +201,7 @@ class GraphModel(ScoreModel):
         network.load_state_dict(self.network.state_dict(), strict=False)
         network.condition.mean.copy_(value.mean(0))
         network.condition.spread.copy_(value.std(0, unbiased=False).clamp(min=1e-6))
-        return GraphModel(network, self.kind, self.sde_x, self.sde_adj, self.prediction)
+        return GraphModel(network, self.kind, self.sde_x, self.sde_adj, self.prediction, self.spacing)
 
     def score(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
         """The gradient of the log-density of noisy graphs."""
@@ -210,6 +224,7 @@ class GraphModel(ScoreModel):
         """Score matching; or, for classes, the cross-entropy of the clean graph, whose best answer is the same score.
 
         Cross-entropies are summed over nodes and over pairs i < j, and divided by the largest number of nodes.
+        Self-conditioned networks are told what they say of half the graphs.
         """
         if self.conditions and "value" in clean:
             heard = torch.rand(len(t), generator=generator).to(t) >= self.drop
@@ -218,12 +233,23 @@ class GraphModel(ScoreModel):
         if self.kind.encoding == "order":
             return matching(self.process, self.score(noisy.fields, t), noisy.score, t)
         assert isinstance(self.network, GraphTransformer)
-        logits = dict(zip(("x", "adj"), self.network.logits(noisy.fields, t), strict=True))
+        fields = self.told_itself(noisy.fields, t, generator) if self.is_self_conditioned else noisy.fields
+        logits = dict(zip(("x", "adj"), self.network.logits(fields, t), strict=True))
         found = {}
         for name, share in (("x", 1.0), ("adj", 0.5)):
             entropy = -(clean[name] * logits[name].log_softmax(-1)).flatten(1).sum(1)
             found[name] = share * entropy / self.kind.max_nodes
         return found
+
+    @torch.no_grad()
+    def told_itself(self, fields: Fields, t: Float[Tensor, " b"], generator: torch.Generator | None) -> Fields:
+        """Fields with what the network says of a random half of them, and nothing of the others."""
+        told = (torch.rand(len(t), generator=generator) < 0.5).to(t.device).nonzero().flatten()
+        made = {f"last_{name}": torch.zeros_like(fields[name]) for name in ("x", "adj")}
+        if len(told):
+            for name, value in self.network(rows(fields, told), t[told]).items():
+                made[f"last_{name}"][told] = value.to(made[f"last_{name}"])
+        return {**fields, **made}
 
     def groups(self) -> Iterable[Iterable[nn.Parameter]]:
         """The published networks are clipped one by one."""
@@ -232,8 +258,8 @@ class GraphModel(ScoreModel):
         return [self.network.parameters()]
 
     def grid(self, steps: int) -> Float[Tensor, " s"]:
-        """Evenly spaced times from 1; a network that is told the time has seen none below 1e-3."""
-        return times(steps, end=1e-4 if isinstance(self.network, PublishedNetwork) else 1e-3)
+        """Times from 1, spaced as the model wants; a network that is told the time has seen none below 1e-3."""
+        return times(steps, end=1e-4 if isinstance(self.network, PublishedNetwork) else 1e-3, spacing=self.spacing)
 
     @torch.no_grad()
     def draw(
@@ -254,9 +280,9 @@ class GraphModel(ScoreModel):
         """
         order = sizes.argsort(stable=True)
         made = []
-        for rows in order.split(batch):
-            told = {name: value[rows] for name, value in (context or {}).items()}
-            fields = self.blank(sizes[rows], {**told, "index": rows}, core)
+        for part in order.split(batch):
+            told = rows(context or {}, part)
+            fields = self.blank(sizes[part], {**told, "index": part}, core)
             made.append(self.denoised(fields, solver, grid, guidance, core is not None, generator))
         return made
 
@@ -299,7 +325,8 @@ class GraphModel(ScoreModel):
             guidance = kept if guidance is None else Together((guidance, kept))
             solver = Repeated(solver, REPEATS)
         noise = self.process.prior(fields, generator=generator)
-        return integrate(self.process, self.score, solver, noise, grid, guidance=guidance, generator=generator)
+        score: Score = SelfConditioned(self.process, self.score) if self.is_self_conditioned else self.score
+        return integrate(self.process, score, solver, noise, grid, guidance=guidance, generator=generator)
 
     def facts(self) -> dict[str, Any]:
         """Everything but the weights."""
@@ -310,6 +337,7 @@ class GraphModel(ScoreModel):
             "sde_x": described(self.sde_x),
             "sde_adj": described(self.sde_adj),
             "prediction": self.prediction,
+            "spacing": self.spacing,
         }
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -336,7 +364,7 @@ class GraphModel(ScoreModel):
         kind: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["kind"].items()}
         made = GraphKind(**kind)
         parts = {name: rebuilt(facts[name]) for name in ("network", "sde_x", "sde_adj")}
-        return cls(**parts, kind=made, prediction=facts["prediction"])
+        return cls(**parts, kind=made, prediction=facts["prediction"], spacing=float(facts.get("spacing", 1.0)))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class ValueNetwork(nn.Module):
         mask, adj = fields["mask"], fields["adj"]
         if adj.ndim == 3:
             fields = {**fields, "adj": torch.stack([1 - adj, adj], dim=-1)}
+        fields = {name: value for name, value in fields.items() if not name.startswith("last_")}
         nodes, edges, _ = self.body.states(fields, t)
         x, y = (part.softmax(-1) for part in self.body.classes(nodes, edges))
         exists, pairs = mask.unsqueeze(-1), pair_mask(mask).unsqueeze(-1)

@@ -86,6 +86,8 @@ class GDSSSampler(Sampler[Any]):
         training: how a model is trained, where there is none.
         solver: how the reverse process is solved; the model's own way where it is not given.
         steps: steps of the solver; the model's own number where it is not given.
+        spacing: of the times they look at: 1 for evenly spaced ones, 2 for squares of such; the model's own where it is
+            not given.
         batch: graphs drawn together; on a processor fewer where they are large.
         device: where graphs are drawn: cpu, cuda, ... (training has its own accelerator).
         is_balanced: whether an N+ or O+ takes the proton of an OH beside it, so that molecules are neutral.
@@ -106,6 +108,7 @@ class GDSSSampler(Sampler[Any]):
         training: GraphTraining | None = None,
         solver: Solver | None = None,
         steps: int | None = None,
+        spacing: float | None = None,
         batch: int = 512,
         device: str = "cpu",
         is_balanced: bool = False,
@@ -120,13 +123,15 @@ class GDSSSampler(Sampler[Any]):
     ) -> None:
         if batch < 1 or (steps is not None and steps < 1):
             raise ConfigError(f"expected batch and steps of at least 1 in the GDSS sampler, got {batch} and {steps}")
+        if spacing is not None and not spacing > 0:
+            raise ConfigError(f"expected a spacing above 0 in the GDSS sampler, got {spacing}")
         if guidance not in ("particles", "predictor", "classifier_free") or keep not in ("core", "atoms"):
             raise ConfigError(
                 "expected guidance particles, predictor or classifier_free and keep core or atoms, got "
                 f"{guidance!r} and {keep!r}"
             )
         self.batch, self.device, self.is_balanced = batch, device, is_balanced
-        self.solver, self.steps = solver, steps
+        self.solver, self.steps, self.spacing = solver, steps, spacing
         self.training = training
         self.guidance = guidance
         self.steering = steering or Steering()
@@ -157,7 +162,8 @@ class GDSSSampler(Sampler[Any]):
         self._set_core()
 
     def _placed(self, model: GraphModel) -> GraphModel:
-        """The model on the device graphs are drawn on."""
+        """The model on the device graphs are drawn on, with the times this sampler wants."""
+        model.spacing = self.spacing or model.spacing
         try:
             return model.to(self.device)
         except (RuntimeError, AssertionError) as error:

@@ -42,18 +42,26 @@ class Transformer(NetworkShape):
         heads: attention heads.
         walks: random-walk features of nodes.
         hops: random-walk features of edges.
+        is_self_conditioned: whether it is told what it said the step before (Chen et al. 2023).
     """
 
     encoding = "classes"
     prediction = "data"
 
     def __init__(
-        self, width: int = 128, edge_width: int = 48, depth: int = 6, heads: int = 8, walks: int = 6, hops: int = 6
+        self,
+        width: int = 128,
+        edge_width: int = 48,
+        depth: int = 6,
+        heads: int = 8,
+        walks: int = 6,
+        hops: int = 6,
+        is_self_conditioned: bool = False,
     ) -> None:
         if width % heads:
             raise ConfigError(f"expected a width that {heads} heads divide, got {width}")
         self.width, self.edge_width, self.depth, self.heads, self.walks = width, edge_width, depth, heads, walks
-        self.hops = hops
+        self.hops, self.is_self_conditioned = hops, is_self_conditioned
 
     def build(self, kind: GraphKind) -> nn.Module:
         return GraphTransformer(
@@ -65,6 +73,7 @@ class Transformer(NetworkShape):
             self.heads,
             self.walks,
             hops=self.hops,
+            is_self_conditioned=self.is_self_conditioned,
         )
 
 
@@ -130,6 +139,7 @@ class GraphTraining:
         least_time: the smallest time trained on.
         solver: how the model is sampled from; DPM-Solver++ where none is given.
         steps: its steps.
+        spacing: of the times it looks at: 1 for evenly spaced ones, 2 for squares of such.
         checkpoint_every: updates between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
         precision: Lightning's: 32-true, bf16-mixed, ...
@@ -156,6 +166,7 @@ class GraphTraining:
         least_time: float = 1e-3,
         solver: Solver | None = None,
         steps: int = 200,
+        spacing: float = 1.0,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
         precision: str = "32-true",
@@ -173,7 +184,9 @@ class GraphTraining:
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.epoch_decay, self.average, self.is_average_kept = epoch_decay, average, is_average_kept
         self.clip, self.edge_weight, self.least_time = clip, edge_weight, least_time
-        self.solver, self.steps = solver or DPMSolverPlusPlus(), steps
+        if not spacing > 0:
+            raise ConfigError(f"expected a spacing above 0 in training, got {spacing}")
+        self.solver, self.steps, self.spacing = solver or DPMSolverPlusPlus(), steps, spacing
         self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
         self.skip_broken, self.has_labels = skip_broken, has_labels
 
@@ -190,7 +203,8 @@ class GraphTraining:
         batches = GraphBatches(graphs, kind, self.batch, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = GraphModel(self.network.build(kind), kind, self.sde_x, self.sde_adj, self.network.prediction)
+            network = self.network.build(kind)
+        model = GraphModel(network, kind, self.sde_x, self.sde_adj, self.network.prediction, self.spacing)
         card = {
             "data": self.data,
             "data_sha256": fingerprint(self.data),

@@ -32,6 +32,8 @@ class GraphTransformer(nn.Module):
         walks: steps of the random walk whose return probabilities are features of nodes.
         conditions: numbers in a condition (`value` among the fields, heard where `told` is 1); 0 for none.
         hops: steps of the walk whose probabilities between the nodes of a pair are features of its edge; 0 for none.
+        is_self_conditioned: whether it also hears what it said the step before (`last_x` and `last_adj` among the
+            fields, nothing where they are not given; Chen et al. 2023, Analog Bits, section 3.2).
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class GraphTransformer(nn.Module):
         walks: int = 6,
         conditions: int = 0,
         hops: int = 0,
+        is_self_conditioned: bool = False,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -57,11 +60,14 @@ class GraphTransformer(nn.Module):
             "walks": walks,
             "conditions": conditions,
             "hops": hops,
+            "is_self_conditioned": is_self_conditioned,
         }
         self.features, self.edge_classes, self.walks, self.hops = features, edge_classes, walks, hops
+        self.is_self_conditioned = is_self_conditioned
+        times = 2 if is_self_conditioned else 1
         self.time = nn.Sequential(Linear(64, width), nn.SiLU(), Linear(width, width), nn.SiLU())
-        self.node_in = Linear(features + walks, width)
-        self.edge_in = Linear(edge_classes + hops, edge_width)
+        self.node_in = Linear(times * features + walks, width)
+        self.edge_in = Linear(times * edge_classes + hops, edge_width)
         self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
         self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
         self.conditions = conditions
@@ -78,11 +84,13 @@ class GraphTransformer(nn.Module):
             told = told + self.condition(fields, t)
         walked = self.walked(adj, mask)
         back, ahead = walked[..., : self.walks], walked[..., : self.hops]
-        nodes = self.node_in(torch.cat([x, back.diagonal(dim1=1, dim2=2).mT], dim=-1))
+        of_nodes, of_edges = [x, back.diagonal(dim1=1, dim2=2).mT], [adj]
         if self.hops:
-            both = (ahead + ahead.transpose(1, 2)) * mask.sum(1).view(-1, 1, 1, 1) / 2
-            adj = torch.cat([adj, both], dim=-1)
-        edges = self.edge_in(adj)
+            of_edges.append((ahead + ahead.transpose(1, 2)) * mask.sum(1).view(-1, 1, 1, 1) / 2)
+        if self.is_self_conditioned:
+            of_nodes.append(fields.get("last_x", torch.zeros_like(x)))
+            of_edges.append(fields.get("last_adj", torch.zeros_like(adj)))
+        nodes, edges = self.node_in(torch.cat(of_nodes, dim=-1)), self.edge_in(torch.cat(of_edges, dim=-1))
         for block in self.blocks:
             nodes, edges = block(nodes, edges, mask, told)
         return nodes, edges, told

@@ -1,7 +1,10 @@
 """list, show, doctor and data: every name that is listed is explained."""
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -118,6 +121,17 @@ def test_the_doctor_names_what_matters(capsys, tmp_path):
     for word in words:
         assert word in text
     assert str(tmp_path / "data") in text and str(tmp_path / "cache") in text
+
+
+@pytest.mark.parametrize(("given", "said"), [({}, "2000"), ({"GOMP_SPINCOUNT": "70"}, "70")])
+def test_threads_of_a_command_wait_awake_for_a_short_time(given, said):
+    own = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    code = "import sys; from mogen.cli.main import main; sys.exit(main(['doctor']))"
+    told = own | {"OMP_DISPLAY_ENV": "verbose"} | given
+    shown = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True).stderr
+    if "OPENMP DISPLAY ENVIRONMENT" in shown and "GOMP_" not in shown:
+        pytest.skip("torch has the threads of another OpenMP library here")
+    assert f"GOMP_SPINCOUNT = '{said}'" in shown
 
 
 def test_the_doctor_fails_where_something_is_missing(capsys, monkeypatch):

@@ -250,8 +250,11 @@ def test_the_grid_has_as_many_intervals_as_steps_and_ends_at_the_data() -> None:
     assert len(times(10)) == 11
     assert float(times(10)[0]) == 1 and float(times(10)[-1]) == 0
     assert float(times(10)[-2]) == pytest.approx(1e-4)
-    assert times(1).tolist() == [1.0, 0.0]
-    for wrong in ({"steps": 0}, {"steps": 5, "end": 0.0}, {"steps": 5, "start": 1.5}):
+    assert times(1).tolist() == [1.0, 0.0] == times(1, spacing=2).tolist()
+    squares = times(10, end=0.01, spacing=2)
+    assert torch.allclose(squares[:-1].sqrt().diff(), torch.full((9,), -0.1))
+    assert float(squares[0]) == 1 and float(squares[-1]) == 0
+    for wrong in ({"steps": 0}, {"steps": 5, "end": 0.0}, {"steps": 5, "start": 1.5}, {"steps": 5, "spacing": 0.0}):
         with pytest.raises(ConfigError, match="expected steps"):
             times(**wrong)  # type: ignore[arg-type]
 

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 
 from mogen.errors import ConfigError
-from samplers.diffusion import VP, DPMSolverPlusPlus, EulerMaruyama, Fields, ParticleSteering, ProductSDE, integrate
+from samplers.diffusion import (
+    VP,
+    DPMSolverPlusPlus,
+    EulerMaruyama,
+    Fields,
+    ParticleSteering,
+    ProductSDE,
+    SelfConditioned,
+    integrate,
+    times,
+)
 from samplers.diffusion.steering import resampled
 
 MEAN, SPREAD = 0.3, 0.5
@@ -76,6 +86,27 @@ def test_a_multistep_solver_keeps_its_memory_with_its_particles() -> None:
     gap = (made["x"] - flow.T).abs().min(1).values
     assert float(gap.max()) < 1e-4
     assert float(made["x"].mean()) > float(flow.mean()) + 0.3
+
+
+def test_what_a_self_conditioned_score_predicted_stays_with_its_particle() -> None:
+    # of standard normal data the flow stands still, and x_0 is expected at scale(t) x
+    sde, grid, gaps = VP(0.1, 10.0), times(12, end=0.01), []
+    process = ProductSDE({"x": sde})
+
+    def alike(fields: Fields, t: Tensor) -> Fields:
+        if "last_x" in fields:
+            before = grid[int((grid == t[0]).nonzero()) - 1]
+            gaps.append(float((fields["last_x"] - sde.marginal(before).scale * fields["x"]).abs().max()))
+        return {"x": -fields["x"]}
+
+    steering = ParticleSteering(lambda fields: fields["x"][:, 0], strength=5.0, every=2, start=1.0, threshold=1.0)
+    generator = torch.Generator().manual_seed(0)
+    fields = steering.begin({"x": torch.zeros(50, 1), "group": torch.zeros(50, dtype=torch.long)})
+    start = process.prior(fields, generator=generator)
+    told, flow = SelfConditioned(process, alike), EulerMaruyama(is_deterministic=True)
+    made = integrate(process, told, flow, start, grid, guidance=steering, generator=generator)
+    assert len(set(made["x"].flatten().tolist())) < 40, "particles were drawn anew"
+    assert len(gaps) == 11 + 5 and max(gaps) < 1e-4
 
 
 def test_impossible_settings_are_one_sentence() -> None:

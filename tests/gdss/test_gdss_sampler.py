@@ -43,7 +43,7 @@ def training(file: str, **options: Any) -> GraphTraining:
     return GraphTraining(file, Transformer(**TINY), atoms=["C", "N", "O"], **{**settings, **options})
 
 
-@pytest.mark.parametrize("options", [{}, {"hops": 0}, {"hops": 3}, {"walks": 0}])
+@pytest.mark.parametrize("options", [{}, {"hops": 0}, {"hops": 3}, {"walks": 0}, {"is_self_conditioned": True}])
 def test_the_transformer_is_equivariant_symmetric_and_masked(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = GraphTransformer(3, 4, **TINY | options)
@@ -57,17 +57,24 @@ def test_the_transformer_is_equivariant_symmetric_and_masked(options: dict[str, 
         "adj": (adj + adj.transpose(1, 2)) * pair,
         "mask": mask,
     }
+    last = torch.rand(2, 6, 6, 4)
+    fields |= {"last_x": torch.rand(2, 6, 3), "last_adj": last + last.transpose(1, 2)}
     order = torch.randperm(6)
     moved = {
         "x": fields["x"][:, order],
         "adj": fields["adj"][:, order][:, :, order],
         "mask": mask[:, order],
+        "last_x": fields["last_x"][:, order],
+        "last_adj": fields["last_adj"][:, order][:, :, order],
     }
     t = torch.tensor([0.3, 0.7])
     with torch.no_grad():
         here, there, later = network(fields, t), network(moved, t), network(fields, t + 0.2)
         small = {"x": fields["x"][1:, :4], "adj": fields["adj"][1:, :4, :4], "mask": mask[1:, :4]}
+        small |= {"last_x": fields["last_x"][1:, :4], "last_adj": fields["last_adj"][1:, :4, :4]}
         alone = network(small, t[1:])
+        untold = network({**fields, "last_x": fields["last_x"] * 0, "last_adj": last * 0}, t)
+        unsaid = network({name: fields[name] for name in ("x", "adj", "mask")}, t)
     assert torch.allclose(here["x"][:, order], there["x"], atol=1e-5)
     assert torch.allclose(here["adj"][:, order][:, :, order], there["adj"], atol=1e-5)
     assert torch.allclose(here["adj"], here["adj"].transpose(1, 2), atol=1e-6)
@@ -75,6 +82,44 @@ def test_the_transformer_is_equivariant_symmetric_and_masked(options: dict[str, 
     assert torch.allclose(here["adj"].sum(-1), pair.squeeze(-1), atol=1e-5)
     assert not torch.allclose(here["x"], later["x"], atol=1e-4)
     assert torch.allclose(alone["x"][0], here["x"][1, :4], atol=1e-5)
+    assert torch.equal(untold["x"], unsaid["x"])
+    assert torch.equal(here["x"], unsaid["x"]) == (not options.get("is_self_conditioned", False))
+
+
+def test_a_self_conditioned_model_is_told_what_it_says_of_half_the_graphs(file: str, tmp_path: Path) -> None:
+    graphs, kind, _ = training_graphs(file, ["C", "N", "O"], None, is_lenient=True)
+    kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, "classes")
+    torch.manual_seed(0)
+    network = Transformer(**TINY, is_self_conditioned=True).build(kind)
+    model = GraphModel(network, kind, VE(), VE(), "data", spacing=2.0)
+    clean = GraphBatches(graphs, kind, 36).at(0)
+    t = torch.linspace(0.05, 1, 36)
+    generator = torch.Generator().manual_seed(0)
+    noisy = model.process.perturb(clean, t, generator=generator).fields
+    told = model.told_itself(noisy, t, generator)
+    assert told["last_x"].requires_grad is False
+    said = network(noisy, t)
+    for name in ("x", "adj"):
+        heard = told[f"last_{name}"].flatten(1).abs().sum(1) > 0
+        assert 6 < int(heard.sum()) < 30
+        assert torch.allclose(told[f"last_{name}"][heard], said[name][heard], atol=1e-6)
+    model.eval()
+    again = GraphModel.load(tmp_path, model.save(tmp_path))
+    assert again.is_self_conditioned and again.spacing == 2.0
+    assert torch.equal(again.grid(5), model.grid(5))
+    old = {name: value for name, value in model.facts().items() if name != "spacing"}
+    assert GraphModel.build(old).spacing == 1.0
+    kept = tmp_path / "kept"
+    GDSSSampler.of(model, EulerMaruyama(), 4).save(kept)
+    sampler = GDSSSampler(model=str(kept), spacing=3.0)
+    assert sampler.trained()[0].spacing == 3.0 and GDSSSampler(model=str(kept)).trained()[0].spacing == 2.0
+    with pytest.raises(ConfigError, match="expected a spacing above 0"):
+        GDSSSampler(spacing=0.0)
+    drawn = [
+        made.draw(torch.tensor([4, 4]), EulerMaruyama(), made.grid(4), generator=torch.Generator().manual_seed(1))[0]
+        for made in (model, again)
+    ]
+    assert torch.equal(drawn[0]["adj"], drawn[1]["adj"]) and "last_x" in drawn[0]
 
 
 def test_a_perfect_prediction_of_classes_has_the_conditional_score() -> None:
@@ -124,7 +169,14 @@ def test_buckets_hold_every_graph_once_and_batches_depend_on_the_step_alone(file
     assert not torch.equal(batches.epoch(0)[0][1], batches.epoch(1)[0][1])
 
 
-@pytest.mark.parametrize("shape", [Transformer(**TINY), Published(depth_x=1, hidden=8, depth_adj=2, attention=8)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Transformer(**TINY),
+        Transformer(**TINY, is_self_conditioned=True),
+        Published(depth_x=1, hidden=8, depth_adj=2, attention=8),
+    ],
+)
 def test_the_loss_falls_on_a_few_graphs(file: str, shape: Any) -> None:
     graphs, kind, _ = training_graphs(file, ["C", "N", "O"], None, is_lenient=True)
     kind = GraphKind(kind.types, kind.features, kind.max_nodes, kind.sizes, shape.encoding)
