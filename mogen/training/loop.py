@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -46,6 +47,30 @@ class Newest(ModelCheckpoint):
         part.replace(self.folder / NEWEST)
 
 
+class WholeLog(Callback):
+    """Lightning's CSV log begins anew with every start; this puts back what was logged before the checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "log" / "metrics.csv"
+        self.rows: list[dict[str, str]] = []
+        if self.file.is_file():
+            with self.file.open(newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file) if None not in row.values()]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        kept = [row for row in self.rows if int(row["step"]) < trainer.global_step]
+        if not kept:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                logger.experiment.metrics_keys = list(kept[0])  # which also makes it remove the file, if it is to
+        with self.file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(kept[0]))
+            writer.writeheader()
+            writer.writerows(kept)
+
+
 def log_interval(steps: int, every: int) -> int:
     """Steps between two rows of the logs: a fifth of the way from one checkpoint to the next."""
     return max(1, min(every, steps) // 5)
@@ -66,7 +91,7 @@ def train_steps(
     newest = None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        callbacks.append(Newest(folder))
+        callbacks += [Newest(folder), WholeLog(folder)]
         loggers += [
             TensorBoardLogger(folder, name="", version="tensorboard"),
             CSVLogger(folder, name="", version="log"),

@@ -213,6 +213,9 @@ def test_a_training_that_was_killed_ends_as_an_uninterrupted_one(
     cut, _ = training(file).run(tmp_path / "cut", 3)
     for one, two in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True):
         assert torch.equal(one, two)
+    curves = [(tmp_path / name / "log" / "metrics.csv").read_text().splitlines() for name in ("whole", "cut")]
+    assert len(curves[0]) == 7, "a header and six updates"
+    assert [line.partition(",")[2] for line in curves[0]] == [line.partition(",")[2] for line in curves[1]]
 
 
 def test_train_save_load_and_sample(file: str, tmp_path: Path) -> None:
