@@ -37,8 +37,8 @@ MAIN = "mogen"
 """the account of the main method; baselines have their own names"""
 BASELINE = "baseline"
 """what all baselines are seeded by, so that those that start from random candidates start from the same ones"""
-CHUNK = 256
-"""final samples drawn at a time"""
+CHUNK, FEWEST = 256, 16
+"""most and fewest candidates drawn together in the final sampling"""
 HEARTBEAT = 5.0
 """seconds between notes of the time spent, so that a killed session's time is not lost"""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -362,10 +362,16 @@ class Run(Generic[C]):
         return self.account(history, trained, known_pairs(drawn["keys"], wanted, history))
 
     def draw(self, sampler: Sampler[C], generator: torch.Generator) -> tuple[list[str], Float[Tensor, "n m"]]:
-        """The keys of the final samples and the preference each was made for, asked for chunk by chunk."""
+        """The keys of the final samples and the preference each was made for, asked for chunk by chunk.
+
+        Where little may be asked for, little is drawn: twice as many as are left, since known ones cost nothing.
+        """
         keys: list[str] = []
         wanted = [torch.zeros(0, self.m)]
-        for preference in self.experiment.final.preferences(self.m, generator).split(CHUNK):
+        rows = self.experiment.final.preferences(self.m, generator)
+        while len(rows):
+            count = min(CHUNK, max(FEWEST, 2 * self.oracle.remaining))
+            preference, rows = rows[:count], rows[count:]
             samples = sampler.sample(preference, generator=generator)
             keys += [candidate.key for candidate in samples.candidates]
             wanted.append(samples.preference)

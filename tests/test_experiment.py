@@ -268,6 +268,28 @@ def test_final_sampling_covers_the_lattice():
     assert final.reserve(3, 100) == 10
 
 
+class Counted(Walk):
+    """A walk that tells how many candidates were drawn from it at a time."""
+
+    def sample(self, preference, *, generator=None):
+        drawn.append(len(preference))
+        return super().sample(preference, generator=generator)
+
+
+drawn: list[int] = []
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(60, 16), (3000, 256)])
+def test_little_is_drawn_where_little_may_be_asked_for(tmp_path, budget, expected):
+    drawn.clear()
+    objectives = ObjectiveSet([Coordinate(0), Coordinate(1)], name="points")
+    final = FinalSampling(partitions=99, per_preference=3)
+    Experiment(
+        objectives, Counted(), budget=budget, out=tmp_path / "run", final=final, progress=False, render=False
+    ).run()
+    assert drawn[0] == expected
+
+
 class Alcohols(Walk):
     """Straight alcohols of some carbons and oxygens instead of points."""
 
