@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mogen import plugins
 from mogen.cli import config as settings
 from mogen.cli.run_command import objectives_of
 from mogen.errors import ConfigError, RunError
 
-USAGE = """usage: mogen train CONFIG [--out DIR] [--seed K] [--key value ...]
+USAGE = """usage: mogen train CONFIG [--out DIR] [--seed K] [--key value ...] [--print_config]
 
 Train the generator of the YAML file CONFIG on the data it names, and write a model folder that `mogen sample` and
 `mogen run` take. CONFIG has the keys sampler (a sampler's name, or class_path and init_args), out and seed; and
@@ -24,13 +26,14 @@ options:
   -h, --help   this text
   --out DIR    the folder to write (default: models/<name of CONFIG>)
   --seed K     the seed of weights, batches and noise (default: 0)
+  --print_config  print the complete config, and end
   --sampler.init_args.training.updates 1000, ...: replaces what CONFIG says"""
 KEYS = ("sampler", "objectives", "out", "seed")
 
 
 def train(argv: Sequence[str]) -> int:
     """Reads a config, builds the sampler it describes, trains it and saves it."""
-    words = list(argv)
+    words = [word for word in argv if word != "--print_config"]
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if words else 2
@@ -43,6 +46,15 @@ def train(argv: Sequence[str]) -> int:
     out, seed = Path(str(config.get("out") or Path("models") / path.stem)), config.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ConfigError(f"expected a whole number for seed, got {seed!r}")
+    if "--print_config" in argv:
+        made, values = parsed(config["sampler"])
+        whole = yaml.safe_load(made.dump(values, skip_unset=False))
+        print(
+            yaml.safe_dump(
+                {**config, "sampler": whole["sampler"], "out": str(out), "seed": seed}, sort_keys=False
+            ).rstrip()
+        )
+        return 0
     if (out / "sampler.yaml").exists():
         raise RunError(f"expected a new or unfinished folder, got {out}, which holds a trained model")
     sampler = built(config["sampler"])
@@ -61,11 +73,15 @@ def train(argv: Sequence[str]) -> int:
     return 0
 
 
+def parsed(given: Any) -> tuple[Any, Any]:
+    """The parser and the typed config of the sampler a config describes."""
+    plugins.check_rooms()
+    return settings.parse({"sampler": given, "objectives": "none", "budget": 1})
+
+
 def built(given: Any) -> Any:
     """The sampler a config describes."""
-    plugins.check_rooms()
-    made, values = settings.parse({"sampler": given, "objectives": "none", "budget": 1})
-    return settings.instantiate(made, values)
+    return settings.instantiate(*parsed(given))
 
 
 train.takes_raw_arguments = True  # type: ignore[attr-defined]

@@ -218,15 +218,22 @@ def test_a_training_that_was_killed_ends_as_an_uninterrupted_one(
     assert [line.partition(",")[2] for line in curves[0]] == [line.partition(",")[2] for line in curves[1]]
 
 
-def test_train_save_load_and_sample(file: str, tmp_path: Path) -> None:
+def test_train_save_load_and_sample(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "tiny.yaml"
     shape = {"class_path": "samplers.gdss.training.Transformer", "init_args": TINY}
     options = {"data": file, "atoms": ["C", "N", "O"], "network": shape, "updates": 80, "batch": 36, "steps": 6}
     options |= {"learning_rate": 0.01, "warmup": 0, "skip_broken": True}
     given = {"class_path": "gdss", "init_args": {"training": {**options, "accelerator": "cpu"}}}
     config.write_text(json.dumps({"sampler": given, "out": str(tmp_path / "model")}))
+    assert main(["train", str(config), "--sampler.init_args.training.updates", "80", "--print_config"]) == 0
+    whole = capsys.readouterr().out
+    assert "is_self_conditioned: " in whole and not (tmp_path / "model").exists()
+    (tmp_path / "whole.yaml").write_text(whole)
     assert main(["train", str(config)]) == 0
     assert main(["train", str(config)]) == 2  # it is there already
+    assert main(["train", str(tmp_path / "whole.yaml"), "--out", str(tmp_path / "again")]) == 0
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("model", "again")]
+    assert weights[0] == weights[1]
     assert main(["sample", str(tmp_path / "model"), "-n", "5", "--out", str(tmp_path / "five.csv")]) == 0
     assert len((tmp_path / "five.csv").read_text().splitlines()) == 6
     one, two = GDSSSampler.load(tmp_path / "model"), GDSSSampler.load(tmp_path / "model")
