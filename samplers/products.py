@@ -53,7 +53,7 @@ class _Rows(torch.autograd.Function):
 
 
 @lru_cache(maxsize=1)
-def _onednn() -> Any:
+def onednn() -> Any:
     """oneDNN's product x W^T (+ b, then an activation) on plain tensors; None where torch was built without it."""
     try:
         return torch.ops.mkldnn._linear_pointwise if torch.backends.mkldnn.is_available() else None
@@ -63,7 +63,7 @@ def _onednn() -> Any:
 
 def _suits(x: Tensor, outputs: int) -> bool:
     is_plain = x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return is_plain and x.numel() * outputs >= LEAST and _onednn() is not None
+    return is_plain and x.numel() * outputs >= LEAST and onednn() is not None
 
 
 def product(
@@ -71,7 +71,7 @@ def product(
 ) -> Float[Tensor, "r o"]:
     """x W^T + b."""
     if _suits(x, len(weight)):
-        return _onednn()(x, weight, bias, "none", [], "")
+        return onednn()(x, weight, bias, "none", [], "")
     return torch.nn.functional.linear(x, weight, bias)
 
 
@@ -80,7 +80,7 @@ def activated(
 ) -> Float[Tensor, "r o"]:
     """leaky_relu(x W^T + b)."""
     if _suits(x, len(weight)):
-        return _onednn()(x, weight, bias, "leaky_relu", [slope], "")
+        return onednn()(x, weight, bias, "leaky_relu", [slope], "")
     return torch.nn.functional.leaky_relu_(torch.nn.functional.linear(x, weight, bias), slope)
 
 
@@ -91,7 +91,7 @@ def outer(a: Float[Tensor, "r o"], b: Float[Tensor, "r i"]) -> Float[Tensor, "o 
     if a.shape[1] > b.shape[1]:  # the wider one second is faster
         return outer(b, a).T
     parts = zip(a.split(ROWS), b.split(ROWS), strict=True)
-    total, *rest = (_onednn()(one.T, other.T, None, "none", [], "") for one, other in parts)
+    total, *rest = (onednn()(one.T, other.T, None, "none", [], "") for one, other in parts)
     for part in rest:
         total.add_(part)
     return total

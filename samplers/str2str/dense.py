@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from samplers.products import onednn
+
 PAIRS = 4096
 """pairs made at a time: 384 float32 of each are 6 MB"""
 
@@ -36,8 +38,8 @@ def dense(
     dtype = working(x)
     x, weight = x.to(dtype), weight.to(dtype)
     bias = None if bias is None else bias.to(dtype)
-    if _is_plain_cpu(x) and dtype in (torch.float32, torch.bfloat16) and _ONEDNN is not None:
-        return _ONEDNN(x.contiguous(), weight.contiguous(), bias, "relu" if relu else "none", [], "")
+    if _is_plain_cpu(x) and dtype in (torch.float32, torch.bfloat16) and onednn() is not None:
+        return onednn()(x.contiguous(), weight.contiguous(), bias, "relu" if relu else "none", [], "")
     found = nn.functional.linear(x, weight, bias)
     return found.relu() if relu else found
 
@@ -81,6 +83,3 @@ def pieces(b: int, r: int) -> Iterator[tuple[slice, slice]]:
 def _is_plain_cpu(x: Tensor) -> bool:
     """No gradients are wanted, and the processor is the CPU."""
     return x.device.type == "cpu" and not torch.is_grad_enabled()
-
-
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
