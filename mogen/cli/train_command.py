@@ -40,6 +40,8 @@ def train(argv: Sequence[str]) -> int:
     path = Path(words[0])
     config = settings.absolute(settings.read(path), path.parent)
     config = settings.override(config, words[1:])
+    if "budget" in config:
+        raise ConfigError(f"expected a config to train from, got {path}, which has a budget: try `mogen run {path}`")
     settings.check_keys(config, KEYS, f"the config {path}")
     if "sampler" not in config:
         raise ConfigError(f"expected a sampler in {path}, got only {', '.join(config) or 'nothing'}")

@@ -32,6 +32,10 @@ def written(tmp_path: Path, **change: object) -> str:
     return str(path)
 
 
+def test_a_run_config_is_not_for_training(capsys, tmp_path):
+    assert "try `mogen run" in failed(capsys, "train", written(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
