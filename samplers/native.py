@@ -23,14 +23,16 @@ FACTS = ("-dM", "-E", "-x", "c")
 def compiled(source: Path, *flags: str) -> ctypes.CDLL:
     """The functions of a C file; raises `RunError` where it cannot be compiled.
 
-    The library is kept in the cache, under a name that depends on the source, the flags, the compiler and the CPU;
-    where the cache cannot be written it is compiled again. Processes may do so at once: only whole files get the name.
+    The library is kept in the cache, under a name that depends on the source, the headers beside it, the flags, the
+    compiler and the CPU; where the cache cannot be written it is compiled again. Processes may do so at once: only whole
+    files get the name.
     """
     command = compiler()
     if command is None:
         raise RunError(f"expected a C compiler (cc, gcc, clang or $CC) for {source.name}, found none")
     facts = _run(source, [*shlex.split(command), *flags, *FACTS, "-"])
-    key = hashlib.sha256("\n".join((source.read_text(encoding="utf-8"), command, *flags, facts)).encode())
+    texts = [path.read_text(encoding="utf-8") for path in (source, *sorted(source.parent.glob("*.h")))]
+    key = hashlib.sha256("\n".join((*texts, command, *flags, facts)).encode())
     kept = cache() / "native" / f"{source.stem}-{key.hexdigest()[:16]}.so"
     with suppress(OSError):
         return ctypes.CDLL(str(kept))
