@@ -24,8 +24,8 @@ def compiled(source: Path, *flags: str) -> ctypes.CDLL:
     """The functions of a C file; raises `RunError` where it cannot be compiled.
 
     The library is kept in the cache, under a name that depends on the source, the headers beside it, the flags, the
-    compiler and the CPU; where the cache cannot be written it is compiled again. Processes may do so at once: only whole
-    files get the name.
+    compiler and the CPU; where the cache cannot be written it is compiled again. Processes may do so at once: only
+    whole files get the name.
     """
     command = compiler()
     if command is None:
