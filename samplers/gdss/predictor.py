@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from samplers.diffusion import Fields, NoisyModel, ProductSDE
+from samplers.gdss.packed import pairs_of
 from samplers.gdss.transformer import GraphTransformer, pair_mask
 
 
@@ -51,11 +52,12 @@ class ValueNetwork(nn.Module):
         if adj.ndim == 3:
             fields = {**fields, "adj": torch.stack([1 - adj, adj], dim=-1)}
         fields = {name: value for name, value in fields.items() if not name.startswith("last_")}
-        nodes, edges, _ = self.body.states(fields, t)
+        nodes, edges = self.body.states(fields, t)
         x, y = (part.softmax(-1) for part in self.body.classes(nodes, edges))
-        exists, pairs = mask.unsqueeze(-1), pair_mask(mask).unsqueeze(-1)
+        exists, linked = mask.unsqueeze(-1), pair_mask(mask).unsqueeze(-1)
         sums = [(part * exists).sum(1) for part in (self.node(nodes), x)]
-        sums += [(part * pairs).sum((1, 2)) / 2 for part in (self.edge(edges + edges.transpose(1, 2)), y)]
+        pairs = pairs_of(mask.shape[1], mask.device)
+        sums += [(self.edge(2 * edges) * pairs.pack(linked)).sum(1), (y * linked).sum((1, 2)) / 2]
         seen = torch.cat([*sums, mask.sum(1, keepdim=True)], dim=1) / 10
         return self.mean + self.spread * torch.cat([head(seen) for head in self.heads], dim=1)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Fields
+from samplers.gdss.packed import Pairs, pairs_of
 from samplers.products import Linear
 
 
@@ -20,7 +21,7 @@ class GraphTransformer(nn.Module):
 
     Attention between nodes is biased and gated by edge states; edge states hear products of queries and keys. The
     time enters every block by scale and shift of its normalised states (Peebles and Xie 2023); random-walk return
-    probabilities of the noisy graph are added to the nodes.
+    probabilities of the noisy graph are added to the nodes. Edges have no direction: one state a pair of nodes.
 
     Args:
         features: classes of nodes.
@@ -76,8 +77,11 @@ class GraphTransformer(nn.Module):
 
     def states(
         self, fields: Fields, t: Float[Tensor, " b"]
-    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v e"], Float[Tensor, "b d"]]:
-        """States of nodes and edges after the last block, and the embedding of the time."""
+    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b p e"]]:
+        """States of nodes, and of the pairs i <= j of them, after the last block.
+
+        Noisy edges are read as the mean of both directions.
+        """
         x, adj, mask = fields["x"], fields["adj"], fields["mask"]
         told = self.time(time_features(t, mask.sum(1)))
         if self.conditions:
@@ -90,21 +94,21 @@ class GraphTransformer(nn.Module):
         if self.is_self_conditioned:
             of_nodes.append(fields.get("last_x", torch.zeros_like(x)))
             of_edges.append(fields.get("last_adj", torch.zeros_like(adj)))
-        nodes, edges = self.node_in(torch.cat(of_nodes, dim=-1)), self.edge_in(torch.cat(of_edges, dim=-1))
+        pairs = pairs_of(x.shape[1], x.device)
+        nodes, edges = self.node_in(torch.cat(of_nodes, dim=-1)), self.edge_in(pairs.pack(torch.cat(of_edges, dim=-1)))
         for block in self.blocks:
-            nodes, edges = block(nodes, edges, mask, told)
-        return nodes, edges, told
+            nodes, edges = block(nodes, edges, mask, told, pairs)
+        return nodes, edges
 
     def classes(
-        self, nodes: Float[Tensor, "b v d"], edges: Float[Tensor, "b v v e"]
+        self, nodes: Float[Tensor, "b v d"], edges: Float[Tensor, "b p e"]
     ) -> tuple[Float[Tensor, "b v k"], Float[Tensor, "b v v c"]]:
         """Unnormalised log-probabilities of the clean classes that states say."""
-        pairs = self.edge_out(edges)
-        return self.node_out(nodes), (pairs + pairs.transpose(1, 2)) / 2
+        return self.node_out(nodes), pairs_of(nodes.shape[1], nodes.device).unpack(self.edge_out(edges))
 
     def logits(self, fields: Fields, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v k"]]:
         """Unnormalised log-probabilities of the clean classes of nodes and edges."""
-        nodes, edges, _ = self.states(fields, t)
+        nodes, edges = self.states(fields, t)
         return self.classes(nodes, edges)
 
     def forward(self, fields: Fields, t: Float[Tensor, " b"]) -> Fields:
@@ -173,25 +177,25 @@ class Block(nn.Module):
     def forward(
         self,
         nodes: Float[Tensor, "b v d"],
-        edges: Float[Tensor, "b v v e"],
+        edges: Float[Tensor, "b p e"],
         mask: Float[Tensor, "b v"],
         told: Float[Tensor, "b d"],
-    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b v v e"]]:
+        pairs: Pairs,
+    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b p e"]]:
         b, v, d = nodes.shape
         e = edges.shape[-1]
         s1, m1, s2, m2, s3, m3 = self.modulate(told).unsqueeze(1).split([d, d, d, d, e, e], dim=-1)
         x = functional.layer_norm(nodes, (d,)) * (1 + s1) + m1
-        y = functional.layer_norm(edges, (e,)) * (1 + s3.unsqueeze(1)) + m3.unsqueeze(1)
+        y = functional.layer_norm(edges, (e,)) * (1 + s3) + m3
         q, k, values = self.qkv(x).view(b, v, 3, self.heads, -1).unbind(2)
         products = torch.einsum("bihd,bjhd->bijh", q, k) / math.sqrt(q.shape[-1])
-        gate, bias = self.edge_to_heads(y).chunk(2, dim=-1)
+        gate, bias = pairs.unpack(self.edge_to_heads(y)).chunk(2, dim=-1)
         scores = products * (1 + gate) + bias
         scores = scores.masked_fill(mask[:, None, :, None] == 0, -1e4)
         mixed = torch.einsum("bijh,bjhd->bihd", scores.softmax(2), values).reshape(b, v, d)
         nodes = nodes + self.out(mixed)
         nodes = nodes + self.node_mlp(functional.layer_norm(nodes, (d,)) * (1 + s2) + m2)
-        ends = self.ends(x)
-        heard = self.heads_to_edge(products + products.transpose(1, 2)) + ends.unsqueeze(1) + ends.unsqueeze(2)
+        heard = self.heads_to_edge(pairs.fold(products)) + pairs.ends(self.ends(x))
         edges = edges + self.edge_mlp(y + heard)
         return nodes, edges
 
