@@ -39,6 +39,7 @@ class ScoreModule(lightning.LightningModule):
         decay: what it is multiplied by after every `decay_every` steps instead.
         decay_every: see decay.
         seed: of times and noise.
+        watch: called with the number of steps after each of them.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class ScoreModule(lightning.LightningModule):
         decay: float | None = None,
         decay_every: int = 1,
         seed: int = 0,
+        watch: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
+        self.watch = watch
         self.model, self.averaged = model, frozen_copy(model)
         self.batches, self.seed, self.norm = batches, seed, clip
         self.rate, self.weight_decay, self.is_decoupled = learning_rate, weight_decay, is_decoupled
@@ -87,6 +90,8 @@ class ScoreModule(lightning.LightningModule):
         del outputs, batch, batch_index
         done = self.global_step
         update_average(self.averaged, self.model, min(self.average, (1 + done) / (10 + done)))
+        if self.watch is not None:
+            self.watch(done)
 
     def factor(self, step: int) -> float:
         """What the learning rate is multiplied by: a linear rise, then a constant, exponential or linear fall."""

@@ -163,3 +163,129 @@ static vec *room(size_t size, void **space) {
     *space = malloc(sizeof(vec) * (size + 1));
     return (vec *)(((uintptr_t)*space + sizeof(vec) - 1) & ~(uintptr_t)(sizeof(vec) - 1));
 }
+
+/* Gradients. What they are added to lies as the weights do, in floats: lanes are summed. */
+
+/* half of the lanes are sums of pairs of lanes of a, half of b */
+#define OWN(l, s) ((l) & (s) ? (l) + L : (l))
+#define OTHER(l, s) (((l) ^ (s)) & (s) ? ((l) ^ (s)) : ((l) ^ (s)) + L)
+#define LANES_OF(F, s)                                                                                     \
+    (ivec) {                                                                                               \
+        F(0, s), F(1, s), F(2, s), F(3, s), F(4, s), F(5, s), F(6, s), F(7, s), F(8, s), F(9, s), F(10, s), \
+            F(11, s), F(12, s), F(13, s), F(14, s), F(15, s)                                               \
+    }
+#define FOLDED(a, b, s) (__builtin_shuffle(a, b, LANES_OF(OWN, s)) + __builtin_shuffle(a, b, LANES_OF(OTHER, s)))
+/* lane m: the sum of all lanes of sum[m] */
+INLINE vec folded(vec *sum) {
+#pragma GCC unroll 8
+    for (int m = 0; m < 8; m++) sum[m] = FOLDED(sum[m], sum[m + 8], 8);
+#pragma GCC unroll 4
+    for (int m = 0; m < 4; m++) sum[m] = FOLDED(sum[m], sum[m + 4], 4);
+#pragma GCC unroll 2
+    for (int m = 0; m < 2; m++) sum[m] = FOLDED(sum[m], sum[m + 2], 2);
+    return FOLDED(sum[0], sum[1], 1);
+}
+
+/* R rows and C columns, up to four each, of W += A^T G: they stay in registers over all M */
+INLINE void cross_tile(const int R, const int C, int M, const vec *A, int lda, const vec *G, int ldg, float *W,
+                       int ldw) {
+    vec sum[16];
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; k++) sum[k] = (vec){0};
+    for (int m = 0; m < M; m++, A += lda, G += ldg) {
+        vec g[4];
+#pragma GCC unroll 4
+        for (int c = 0; c < C; c++) g[c] = G[c];
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) {
+            vec a = A[r];
+#pragma GCC unroll 4
+            for (int c = 0; c < C; c++) sum[4 * r + c] += a * g[c];
+        }
+    }
+    vec done = folded(sum);
+    float found[L] __attribute__((aligned(4 * L)));
+    memcpy(found, &done, sizeof found);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; c++) W[r * ldw + c] += found[4 * r + c];
+}
+INLINE void cross_strip(const int R, int M, int N, const vec *A, int lda, const vec *G, int ldg, float *W) {
+    int n = 0;
+    for (; n + 4 <= N; n += 4) cross_tile(R, 4, M, A, lda, G + n, ldg, W + n, N);
+    for (; n < N; n++) cross_tile(R, 1, M, A, lda, G + n, ldg, W + n, N);
+}
+/* W (K x N) += A^T (K x M) G (M x N), b (N) += the rows of G */
+static void weight_gradient(int M, int N, int K, const vec *A, int lda, const vec *G, int ldg, float *W, float *b) {
+    int k = 0;
+    for (; k + 4 <= K; k += 4) cross_strip(4, M, N, A + k, lda, G, ldg, W + (size_t)k * N);
+    for (; k < K; k++) cross_strip(1, M, N, A + k, lda, G, ldg, W + (size_t)k * N);
+    for (int n = 0; n < N; n += 16) {
+        const int columns = N - n < 16 ? N - n : 16;
+        vec sum[16] = {0};
+        for (int m = 0; m < M; m++)
+            for (int c = 0; c < columns; c++) sum[c] += G[m * ldg + n + c];
+        vec done = folded(sum);
+        for (int c = 0; c < columns; c++) b[n + c] += done[c];
+    }
+}
+/* times the slope of ELU or tanh, of what they said */
+static void unbend_elu(int count, const vec *said, vec *g) {
+    for (int k = 0; k < count; k++) g[k] *= positive(said[k], all(1.f), said[k] + 1.f);
+}
+static void unbend_tanh(int count, const vec *said, vec *g) {
+    for (int k = 0; k < count; k++) g[k] *= 1.f - said[k] * said[k];
+}
+
+/* numbers between the layers of a perceptron */
+static int hidden_width(int layers, const int *widths) {
+    int sum = 0;
+    for (int l = 1; l < layers; l++) sum += widths[l];
+    return sum;
+}
+/* M rows through a perceptron of which `hidden` keeps what every layer but the last says, layer by layer; `out` may be
+ * NULL */
+static void perceptron_kept(int M, int layers, const int *widths, const float **w, const vec *A, int lda, vec *hidden,
+                            vec *out, int ldo) {
+    for (int m = 0; m < M; m += TILE) {
+        const int rows = M - m < TILE ? M - m : TILE;
+        const vec *in = A + m * lda;
+        vec *kept = hidden;
+        int ld = lda, l = 0;
+        for (; l + 1 < layers; l++) {
+            const int wide = widths[l + 1];
+            linear_elu(rows, wide, widths[l], in, ld, w[2 * l], w[2 * l + 1], kept + m * wide, wide);
+            in = kept + m * wide, ld = wide;
+            kept += M * wide;
+        }
+        if (out) linear(rows, widths[layers], widths[l], in, ld, w[2 * l], w[2 * l + 1], out + m * ldo, ldo);
+    }
+}
+#define ROWS_BACK 48 /* rows whose gradients go through a perceptron together */
+/* The gradients of a perceptron's weights, which are added to `grads`, and of its inputs unless `to` is NULL, from G,
+ * those of its outputs. `turned` holds every weight (out x in), and zeros in place of its bias; `space` has room for
+ * two times ROWS_BACK rows of the widest hidden layer. */
+static void perceptron_back(int M, int layers, const int *widths, const float **turned, float **grads, const vec *A,
+                            int lda, const vec *hidden, const vec *G, int ldg, vec *to, int ldt, vec *space) {
+    int widest = 0;
+    for (int l = 1; l < layers; l++) widest = widths[l] > widest ? widths[l] : widest;
+    for (int m = 0; m < M; m += ROWS_BACK) {
+        const int rows = M - m < ROWS_BACK ? M - m : ROWS_BACK;
+        const vec *from = G + m * ldg, *kept = hidden + M * hidden_width(layers, widths);
+        vec *one = space, *two = space + ROWS_BACK * widest;
+        int ld = ldg;
+        for (int l = layers - 1; l > 0; l--) {
+            const int wide = widths[l];
+            kept -= M * wide;
+            const vec *said = kept + m * wide;
+            weight_gradient(rows, widths[l + 1], wide, said, wide, from, ld, grads[2 * l], grads[2 * l + 1]);
+            linear(rows, wide, widths[l + 1], from, ld, turned[2 * l], turned[2 * l + 1], one, wide);
+            unbend_elu(rows * wide, said, one);
+            from = one, ld = wide;
+            vec *t = one; one = two; two = t;
+        }
+        weight_gradient(rows, widths[1], widths[0], A + m * lda, lda, from, ld, grads[0], grads[1]);
+        if (to) linear(rows, widths[0], widths[1], from, ld, turned[0], turned[1], to + m * ldt, ldt);
+    }
+}

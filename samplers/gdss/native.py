@@ -1,7 +1,8 @@
 """The published networks of GDSS as machine code for this computer, where it has a C compiler; nothing else needs it.
 
-`networks.c` is compiled once and kept in the cache. Without a compiler, with gradients, on other devices and in other
-precisions the network runs in PyTorch, which is also what it is tested against. MOGEN_NATIVE=0 switches it off.
+`networks.c` is compiled once and kept in the cache. Without a compiler, on other devices, in other precisions and where
+gradients with respect to graphs are wanted the network runs in PyTorch, which is also what it is tested against.
+MOGEN_NATIVE=0 switches it off.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache as remembered
@@ -43,22 +44,33 @@ is_off = False
 
 
 @remembered
-def library() -> ctypes.CDLL | None:
-    """The compiled functions; None where they cannot be had."""
+def library(source: Path = SOURCE) -> ctypes.CDLL | None:
+    """The compiled functions of a file; None where they cannot be had."""
     if os.environ.get("MOGEN_NATIVE") == "0" or platform.system() != "Linux":
         return None
     try:
-        return compiled(SOURCE, *FLAGS)
+        return compiled(source, *FLAGS)
     except (OSError, RunError):
         return None
 
 
-def suits(*tensors: Tensor) -> bool:
-    """Whether these can be computed outside PyTorch: single precision on the processor, and no gradients wanted."""
-    if is_off or torch.is_grad_enabled() or torch.compiler.is_compiling():
+def suits(*tensors: Tensor, weights: Iterable[Tensor] | None = None) -> bool:
+    """Whether these can be computed outside PyTorch: single precision on the processor, and no gradients wanted.
+
+    Where weights are given, their gradients can be had, but not those of the tensors.
+    """
+    if torch.is_grad_enabled():
+        if weights is None or any(item.requires_grad for item in tensors):
+            return False
+        tensors = (*tensors, *weights)
+    return are_plain(*tensors) and library() is not None
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Whether machine code may compute these: single precision on the processor, and it is not switched off."""
+    if is_off or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    is_plain = all(item.device.type == "cpu" and item.dtype == torch.float32 for item in tensors)
-    return is_plain and library() is not None
+    return all(item.device.type == "cpu" and item.dtype == torch.float32 for item in tensors)
 
 
 @contextmanager
@@ -115,7 +127,12 @@ class Packed:
 
     def pointers(self) -> ctypes.Array[ctypes.c_void_p]:
         """Where the weights lie."""
-        return (ctypes.c_void_p * len(self.tensors))(*[item.data_ptr() for item in self.tensors])
+        return addresses(self.tensors)
+
+
+def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    """Where tensors lie."""
+    return (ctypes.c_void_p * len(tensors))(*[item.data_ptr() for item in tensors])
 
 
 @remembered
@@ -130,11 +147,8 @@ def edge_scores(
     """What the network says of pairs."""
     code, packed = library(), network.packed.of(network)
     assert code is not None
-    first: Any = network.layers[0]
-    last: Any = network.final.linears
-    facts = (ctypes.c_int * len(packed.facts))(*packed.facts)
-    shape = [first.heads, len(network.layers), network.c_init, len(last), last[0].out_features, facts]
-    return computed(code.edge_scores, [*shape, packed.pointers()], x, adj, mask, torch.empty_like(adj.contiguous()))
+    options = [*edge_options(network), packed.pointers()]
+    return computed(code.edge_scores, options, x, adj, mask, torch.empty_like(adj.contiguous()))
 
 
 def node_scores(
@@ -143,9 +157,22 @@ def node_scores(
     """What the network says of nodes."""
     code, packed = library(), network.packed.of(network)
     assert code is not None
+    options = [*node_options(network), packed.pointers()]
+    return computed(code.node_scores, options, x, adj, mask, torch.empty_like(x.contiguous()))
+
+
+def edge_options(network: ScoreNetworkA) -> list[Any]:
+    """What `edge_scores` in C is told of the network."""
+    first: Any = network.layers[0]
+    last: Any = network.final.linears
+    facts = (ctypes.c_int * len(network.packed.facts))(*network.packed.facts)
+    return [first.heads, len(network.layers), network.c_init, len(last), last[0].out_features, facts]
+
+
+def node_options(network: ScoreNetworkX) -> list[Any]:
+    """What `node_scores` in C is told of the network."""
     first: Any = network.layers[0] if network.layers else None
-    shape = [len(network.layers), first.weight.shape[1] if first else 0]
-    return computed(code.node_scores, [*shape, packed.pointers()], x, adj, mask, torch.empty_like(x.contiguous()))
+    return [len(network.layers), first.weight.shape[1] if first else 0]
 
 
 def computed(
@@ -155,19 +182,29 @@ def computed(
     adj: Float[Tensor, "b v v"],
     mask: Float[Tensor, "b v"],
     out: Tensor,
+    own: Sequence[Any] = (),
 ) -> Tensor:
-    """A compiled function of all graphs, in as many threads as PyTorch uses; sixteen graphs are never parted."""
+    """A compiled function of all graphs, in as many threads as PyTorch uses; sixteen graphs are never parted.
+
+    `own` has one more option for every part of the graphs.
+    """
     given = [x.contiguous(), adj.contiguous(), mask.contiguous(), out]
+    parts = parts_of(len(x))
 
-    def part(start: int, end: int) -> int:
+    def part(index: int) -> int:
+        start, end = parts[index]
         where = [ctypes.c_void_p(item[start:end].data_ptr()) for item in given]
-        return int(function(end - start, adj.shape[1], x.shape[2], *options, *where))
+        return int(function(end - start, adj.shape[1], x.shape[2], *options, *own[index : index + 1], *where))
 
-    groups = -(-len(x) // LANES)
-    threads = max(1, min(torch.get_num_threads(), groups))
-    ends = [min(len(x), groups * k // threads * LANES) for k in range(threads + 1)]
-    parts = list(pairwise(ends))
-    done = [part(*one) for one in parts] if threads < 2 else list(workers(threads).map(lambda one: part(*one), parts))
+    count = len(parts)
+    done = [part(0)] if count < 2 else list(workers(count).map(part, range(count)))
     if any(done):
         raise MemoryError("expected memory for the networks of GDSS, got none")
     return out
+
+
+def parts_of(graphs: int) -> list[tuple[int, int]]:
+    """Where the graphs of every thread begin and end."""
+    groups = -(-graphs // LANES)
+    threads = max(1, min(torch.get_num_threads(), groups))
+    return list(pairwise(min(graphs, groups * k // threads * LANES) for k in range(threads + 1)))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from samplers.diffusion import Fields
 from samplers.gdss.attention import AttentionLayer, GraphConvolution, Pairs, Perceptron, normalised, pack, unpack
-from samplers.gdss.native import Packed, edge_scores, node_scores, suits
+from samplers.gdss.native import Packed, suits
+from samplers.gdss.native_gradient import edges_said, nodes_said
 
 
 @final
@@ -36,8 +37,8 @@ class ScoreNetworkX(nn.Module):
     def forward(
         self, x: Float[Tensor, "b v d"], adj: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]
     ) -> Float[Tensor, "b v d"]:
-        if suits(x, adj, mask):
-            return node_scores(self, x, adj, mask)
+        if suits(x, adj, mask, weights=self.parameters()):
+            return nodes_said(self, x, adj, mask)
         loops = torch.eye(adj.shape[-1], dtype=torch.bool, device=adj.device)
         smooth = normalised(adj.masked_fill(loops, 1.0))
         states = [x]
@@ -132,8 +133,8 @@ class ScoreNetworkA(nn.Module):
     def forward(
         self, x: Float[Tensor, "b v d"], adj: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]
     ) -> Float[Tensor, "b v v"]:
-        if suits(x, adj, mask):
-            return edge_scores(self, x, adj, mask)
+        if suits(x, adj, mask, weights=self.parameters()):
+            return edges_said(self, x, adj, mask)
         pairs = self.pairs(x.shape[1], x.device)
         edges, edge_mask = powers(adj, self.c_init, pairs[0]), pair_mask(mask, pairs[0])
         states = [edges]

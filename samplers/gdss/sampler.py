@@ -207,7 +207,11 @@ class GDSSSampler(Sampler[Any]):
         """
         if self.model is None:
             training = self.training or GraphTraining()
-            made, self.card = training.run(folder / "data" if folder and measure else folder, seed)
+
+            def keep(model: GraphModel, card: dict[str, Any], where: Path) -> None:
+                type(self).of(model, self.solver or training.solver, self.steps or training.steps, card).save(where)
+
+            made, self.card = training.run(folder / "data" if folder and measure else folder, seed, keep)
             self.model = self._placed(made)
             self.solver, self.steps = self.solver or training.solver, self.steps or training.steps
             self._set_core()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,8 +19,26 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=NoisyModel)
 
 
-def train(training: GraphTraining, model: M, batches: GraphBatches, folder: Path | None, seed: int) -> M:
-    """The model after all updates, with averaged weights where they are wanted."""
+def train(
+    training: GraphTraining,
+    model: M,
+    batches: GraphBatches,
+    folder: Path | None,
+    seed: int,
+    keep: Callable[[M, int], None] | None = None,
+) -> M:
+    """The model after all updates, with averaged weights where they are wanted.
+
+    `keep` is called with what would be the model, and the updates it has seen, as often as the training wants.
+    """
+
+    def made() -> M:
+        return module.averaged if training.is_average_kept else module.model  # type: ignore[return-value]
+
+    def watch(done: int) -> None:
+        if keep is not None and training.kept_every and done % training.kept_every == 0:
+            keep(made(), done)
+
     is_published = isinstance(getattr(model, "network", None), PublishedNetwork)
     module = ScoreModule(
         model,
@@ -36,6 +55,7 @@ def train(training: GraphTraining, model: M, batches: GraphBatches, folder: Path
         decay=training.epoch_decay,
         decay_every=batches.per_epoch,
         seed=seed,
+        watch=watch,
     )
     train_steps(
         module,
@@ -45,5 +65,4 @@ def train(training: GraphTraining, model: M, batches: GraphBatches, folder: Path
         accelerator=training.accelerator,
         precision=training.precision,
     )
-    made = module.averaged if training.is_average_kept else module.model
-    return made.to("cpu").eval()  # type: ignore[return-value]
+    return made().to("cpu").eval()

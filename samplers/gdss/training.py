@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -18,6 +19,8 @@ from samplers.gdss.data import GraphBatches, training_graphs
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.network import PublishedNetwork
 from samplers.gdss.transformer import GraphTransformer
+
+Keep = Callable[[GraphModel, dict[str, Any], Path], None]
 
 
 class NetworkShape(ABC):
@@ -141,6 +144,8 @@ class GraphTraining:
         steps: its steps.
         spacing: of the times it looks at: 1 for evenly spaced ones, 2 for squares of such.
         checkpoint_every: updates between checkpoints.
+        kept_every: updates after which the model as it is then is kept, in `at-<updates>` beside the checkpoints; 0 for
+            never.
         accelerator: Lightning's: auto, cpu, gpu, ...
         precision: Lightning's: 32-true, bf16-mixed, ...
     """
@@ -172,6 +177,7 @@ class GraphTraining:
         precision: str = "32-true",
         skip_broken: bool = False,
         has_labels: bool = True,
+        kept_every: int = 0,
     ) -> None:
         for name, value in (("updates", updates), ("batch", batch), ("checkpoint_every", checkpoint_every)):
             if value < 1:
@@ -188,10 +194,13 @@ class GraphTraining:
             raise ConfigError(f"expected a spacing above 0 in training, got {spacing}")
         self.solver, self.steps, self.spacing = solver or DPMSolverPlusPlus(), steps, spacing
         self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
-        self.skip_broken, self.has_labels = skip_broken, has_labels
+        self.skip_broken, self.has_labels, self.kept_every = skip_broken, has_labels, kept_every
 
-    def run(self, folder: Path | None, seed: int = 0) -> tuple[GraphModel, dict[str, Any]]:
-        """The trained model and its card; goes on from the newest checkpoint of the folder."""
+    def run(self, folder: Path | None, seed: int = 0, keep: Keep | None = None) -> tuple[GraphModel, dict[str, Any]]:
+        """The trained model and its card; goes on from the newest checkpoint of the folder.
+
+        `keep` is called with the model, its card and a folder wherever the model is kept on the way.
+        """
         from samplers.gdss.trainer import train
 
         graphs, kind, skipped = training_graphs(
@@ -213,4 +222,9 @@ class GraphTraining:
             "updates": self.updates,
             "seed": seed,
         }
-        return train(self, model, batches, folder, seed), card
+
+        def kept(made: GraphModel, updates: int) -> None:
+            if keep is not None and folder is not None:
+                keep(made, {**card, "updates": updates}, folder / f"at-{updates}")
+
+        return train(self, model, batches, folder, seed, kept), card

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Fields
+from samplers.gdss.blocks import suits, through
 from samplers.gdss.packed import Pairs, pairs_of
 from samplers.products import Linear
 
@@ -75,9 +76,7 @@ class GraphTransformer(nn.Module):
         if conditions:
             self.condition = Condition(conditions, width)
 
-    def states(
-        self, fields: Fields, t: Float[Tensor, " b"]
-    ) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b p e"]]:
+    def states(self, fields: Fields, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, "b v d"], Float[Tensor, "b p e"]]:
         """States of nodes, and of the pairs i <= j of them, after the last block.
 
         Noisy edges are read as the mean of both directions.
@@ -96,7 +95,10 @@ class GraphTransformer(nn.Module):
             of_edges.append(fields.get("last_adj", torch.zeros_like(adj)))
         pairs = pairs_of(x.shape[1], x.device)
         nodes, edges = self.node_in(torch.cat(of_nodes, dim=-1)), self.edge_in(pairs.pack(torch.cat(of_edges, dim=-1)))
-        for block in self.blocks:
+        blocks: list[Any] = list(self.blocks)
+        if suits(nodes, edges, blocks):
+            return through(blocks, nodes, edges, mask, told)
+        for block in blocks:
             nodes, edges = block(nodes, edges, mask, told, pairs)
         return nodes, edges
 
