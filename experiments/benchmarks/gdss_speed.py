@@ -5,7 +5,8 @@
 The floor is the operations counted in the step over the rate of matrix products measured on this machine, in turn with
 the steps; `processor_seconds`, the least of all repeats, is what a step costs where others use the machine as well.
 With --padded every graph is also computed as wide as the largest of the data, in turn with the batches of similar
-sizes. With --peer COMMAND, which must answer each line of its input with the seconds of another of its own steps of as
+sizes. With --device cuda, --precision bf16 or --compile (CUDA graphs on a GPU) the same step is also timed so, in turn
+with the plain one on the processor or, with --device, on that device. With --peer COMMAND, which must answer each line of its input with the seconds of another of its own steps of as
 many graphs, both are timed in turn, `repeats` times: the ratio of the medians, and the middle 95 % of all ratios.
 Published: 1,000 graphs in one batch, every one as wide as the largest of the data; 1,000 steps a sample.
 """
@@ -44,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=4, help="steps per measurement")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--device", default="cpu", help="where both are computed, e.g. cuda")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
+    parser.add_argument("--compile", action="store_true", help="the network through torch.compile")
     parser.add_argument("--padded", action="store_true", help="also with all graphs as wide as the largest")
     parser.add_argument("--peer", default=None, help="a command that times one of its own steps")
     parser.add_argument("--json", default=None)
@@ -63,7 +67,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of a step, the floor, and the ratio to the peer."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    model, solver, _ = open_sampler(options.model, options.data).trained()
+    sampler = open_sampler(options.model, options.data)
+    sampler.device = options.device
+    model, solver, _ = sampler.trained()
+    model.to(options.device)
     generator = torch.Generator().manual_seed(0)
     sizes = model.kind.draw_sizes(options.n, generator=generator)
     batches = [

@@ -28,7 +28,7 @@ from samplers.gdss.belief import Belief
 from samplers.gdss.card import card_text
 from samplers.gdss.data import training_plain, training_smiles
 from samplers.gdss.learner import Conditioning, Learner, Predictor
-from samplers.gdss.model import GraphKind, GraphModel, read_facts
+from samplers.gdss.model import GraphKind, GraphModel, Precision, read_facts
 from samplers.gdss.record import Record
 from samplers.gdss.training import GraphTraining
 
@@ -90,6 +90,8 @@ class GDSSSampler(Sampler[Any]):
             not given.
         batch: graphs drawn together; on a processor fewer where they are large.
         device: where graphs are drawn: cpu, cuda, ... (training has its own accelerator).
+        precision: of the network's products while drawing: float32 or bf16.
+        compile: whether the network is compiled for drawing (CUDA graphs on a GPU); worth it for many graphs.
         is_balanced: whether an N+ or O+ takes the proton of an OH beside it, so that molecules are neutral.
         guidance: what leads towards objectives: particles (any objectives), predictor or classifier_free (learned from
             labels, which are candidates asked for).
@@ -111,6 +113,8 @@ class GDSSSampler(Sampler[Any]):
         spacing: float | None = None,
         batch: int = 512,
         device: str = "cpu",
+        precision: Precision = "float32",
+        compile: bool = False,
         is_balanced: bool = False,
         guidance: Literal["particles", "predictor", "classifier_free"] = "particles",
         steering: Steering | None = None,
@@ -130,7 +134,10 @@ class GDSSSampler(Sampler[Any]):
                 "expected guidance particles, predictor or classifier_free and keep core or atoms, got "
                 f"{guidance!r} and {keep!r}"
             )
+        if precision not in ("float32", "bf16"):
+            raise ConfigError(f"expected precision float32 or bf16 in the GDSS sampler, got {precision!r}")
         self.batch, self.device, self.is_balanced = batch, device, is_balanced
+        self.precision, self.compile = precision, compile
         self.solver, self.steps, self.spacing = solver, steps, spacing
         self.training = training
         self.guidance = guidance
@@ -164,6 +171,7 @@ class GDSSSampler(Sampler[Any]):
     def _placed(self, model: GraphModel) -> GraphModel:
         """The model on the device graphs are drawn on, with the times this sampler wants."""
         model.spacing = self.spacing or model.spacing
+        model.hasten(self.precision, self.compile)
         try:
             return model.to(self.device)
         except (RuntimeError, AssertionError) as error:
