@@ -198,14 +198,15 @@ class Experiment(Generic[C]):
         with self.clock("report"):
             archive = self.archive(accounts[0].history)
             self.tables(accounts, archive)
-            summary = self.summarise(accounts, sampler.accounts())
+            summary = self.summarise(accounts, main.spent(sampler))
             if self.render:
                 self.report()
         summary["seconds"] = self.clock.seconds(self.baselines)
         write_json(self.folder / "summary.json", summary)
         self.folder.finish("report")
         log.info("run finished: hypervolume %s", summary["hypervolume"])
-        return Result(archive, summary, self.folder.path, sampler)
+        told = {name: value for name, value in summary["sampler"].items() if value is not None}
+        return Result(archive, summary | {"sampler": told}, self.folder.path, sampler)
 
     def report(self) -> None:
         """The page and the figures beside it."""
@@ -354,12 +355,18 @@ class Run(Generic[C]):
             self.oracle.truncate(trained)
             with self.stage("final", "final", self.budget) as generator:
                 keys, preference = self.draw(sampler, generator)
-            write_json(self.folder / "final.json", {"keys": keys, "preference": preference.tolist()})
+            drawn = {"keys": keys, "preference": preference.tolist(), "spent": finite(sampler.accounts())}
+            write_json(self.folder / "final.json", drawn)
             self.folder.finish("final", asked=self.oracle.asked)
         drawn = read_json(self.folder / "final.json")
         history = self.oracle.history()
         wanted = torch.tensor(drawn["preference"], dtype=torch.float64).reshape(-1, self.m)
         return self.account(history, trained, known_pairs(drawn["keys"], wanted, history))
+
+    def spent(self, sampler: Sampler[C]) -> dict[str, Any]:
+        """What the sampler had spent when the final sampling ended, in whichever session that was."""
+        drawn = read_json(self.folder / "final.json")
+        return dict(drawn["spent"]) if "spent" in drawn else sampler.accounts()
 
     def draw(self, sampler: Sampler[C], generator: torch.Generator) -> tuple[list[str], Float[Tensor, "n m"]]:
         """The keys of the final samples and the preference each was made for, asked for chunk by chunk.

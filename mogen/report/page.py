@@ -125,6 +125,7 @@ def render(run: RunFolder) -> str:
         drawn_of_baseline=DRAWN_OF_BASELINE,
         shown_of_baseline=SHOWN_OF_BASELINE,
         stages=_stages(run.summary.get("seconds")),
+        spent=_spent(run.summary.get("sampler")),
         config=run.config,
         versions={str(name): str(value) for name, value in _flat(run.versions)},
         data=Markup(embedded(_plot_data(run, members, curves))),
@@ -297,6 +298,16 @@ def _stages(given: Any) -> list[tuple[str, str]]:
     if not isinstance(given, Mapping):
         return []
     return [(name.replace(".", " "), _written(number(value), ",.1f")) for name, value in _flat(given)]
+
+
+def _spent(given: Any) -> list[tuple[str, str]]:
+    """What the sampler says it spent beside measurements: counts whole, shares to three digits."""
+    if not isinstance(given, Mapping):
+        return []
+    return [
+        (name.replace("_", " ").replace(".", " "), _written(number(value), ",.0f" if isinstance(value, int) else ".3f"))
+        for name, value in _flat(given)
+    ]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -34,6 +34,8 @@ class Look:
     """mean over groups of the effective sample size over the number of particles"""
     resampled: int
     worth: float
+    least: float
+    """the least share of any group"""
 
 
 @final
@@ -93,8 +95,9 @@ class ParticleSteering(Guidance):
         clean = mean if is_end else self.clean(process, score, fields, t)
         worth = self.worth(clean).to(fields["log_weight"])
         weight = fields["log_weight"] + self.strength * (worth - fields["worth"])
+        least = min(effective_shares(weight, fields["group"]), default=1.0)
         index, log_weight, size, count = resampled(weight, fields["group"], self.threshold, generator)
-        self.looks.append(Look(time, size, count, float(worth.mean())))
+        self.looks.append(Look(time, size, count, float(worth.mean()), least))
         told = {"log_weight": log_weight, "worth": worth[index]}
         return {**rows(fields, index), **told}, {**rows(mean, index), **told}, picked(memory, index)
 
@@ -103,6 +106,12 @@ class ParticleSteering(Guidance):
         if self.predict is not None:
             return self.predict(score, fields, t)
         return {**fields, **predicted(process, score(fields, t), fields, t)}
+
+
+def effective_shares(log_weight: Float[Tensor, " b"], group: Int[Tensor, " b"]) -> list[float]:
+    """Of every group, the effective sample size (sum w)^2 / sum w^2 over the number of particles."""
+    weights = [log_weight[group == name].softmax(0) for name in group.unique()]
+    return [float(1 / (weight**2).sum()) / len(weight) for weight in weights]
 
 
 def resampled(

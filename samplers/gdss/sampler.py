@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
@@ -73,8 +74,9 @@ class Steering:
         self.looks, self.start, self.threshold, self.oversample = looks, start, threshold, oversample
 
 
-ACCOUNTS = ("network_evaluations", "training_evaluations", "measured")
-"""what a card keeps of what `fit` cost"""
+COUNTS = ("network_evaluations", "training_evaluations", "measured", "looks", "resampled_groups")
+ACCOUNTS = (*COUNTS[:4], "effective_share", "least_effective_share", *COUNTS[4:])
+"""what a card keeps of what was spent"""
 
 
 @final
@@ -504,24 +506,34 @@ class GDSSSampler(Sampler[Any]):
         (folder / "card.md").write_text(card_text(facts, weights), encoding="utf-8")
 
     def accounts(self) -> dict[str, Any]:
-        """What `fit` cost, and how many particles were effective (over all groups and looks); nothing without `fit`.
+        """What was spent, and how many particles were effective (null without a look); nothing before `fit`.
 
-        Of a model that was saved after `fit`, what its card says.
+        `effective_share` is the mean over looks of the mean over their groups, `least_effective_share` the least of any
+        group. A saved model goes on from what its card says.
         """
-        if self.record is None:
-            return {key: self.card[key] for key in ACCOUNTS if key in self.card}
+        before = {key: self.card[key] for key in ACCOUNTS if key in self.card} if self.record is None else {}
+        if self.record is None and not before:
+            return {}
         found: dict[str, Any] = {
             "network_evaluations": self.evaluations,
             "training_evaluations": self.learner.evaluations if self.learner else 0,
-            "measured": len(self.record),
+            "measured": len(self.record) if self.record is not None else 0,
         }
-        if self.learner is not None:
-            return found
-        sizes = [look.size for look in self.looks] or [1.0]
-        return found | {
+        if self.learner is None:
+            found |= self._effect(before)
+        return found | {key: before[key] + found.get(key, 0) for key in COUNTS if key in before}
+
+    def _effect(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """How the looks at particles went, those before included."""
+        count = int(before.get("looks", 0))
+        sizes, least = [look.size for look in self.looks], [look.least for look in self.looks]
+        if count:
+            sizes.append(count * float(before["effective_share"]))
+            least.append(float(before["least_effective_share"]))
+        return {
             "looks": len(self.looks),
-            "effective_share": sum(sizes) / len(sizes),
-            "least_effective_share": min(sizes),
+            "effective_share": sum(sizes) / (count + len(self.looks)) if sizes else None,
+            "least_effective_share": min(least) if least else None,
             "resampled_groups": sum(look.resampled for look in self.looks),
         }
 
@@ -531,12 +543,18 @@ class GDSSSampler(Sampler[Any]):
         return self.trained()[0].evaluations + self.guided_cost
 
     def _account_line(self) -> str:
-        """What `fit` cost, in words."""
+        """What was spent, in words."""
         found = self.accounts()
-        return (
+        line = (
             f"{found['measured']} different candidates asked for (labels and predictions included), "
             f"{found['network_evaluations']} network evaluations of a graph (a gradient counts as two), "
             f"{found['training_evaluations']} more in training"
+        )
+        if not found.get("looks"):
+            return line if self.learner is not None else f"{line}, no look at particles"
+        return (
+            f"{line}, {found['looks']} looks at particles, {found['effective_share']:.0%} of them effective on average "
+            f"(of a group at least {found['least_effective_share']:.0%}), {found['resampled_groups']} groups resampled"
         )
 
     @classmethod

@@ -1,0 +1,109 @@
+"""What runs of graph diffusion say they spent, and what saved samplers remember; networks are tiny and untrained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mogen.domain.molecule import Molecule
+from mogen.experiment import Experiment, FinalSampling
+from mogen.objective import ObjectiveSet, objective
+from mogen.oracle import Ledger, Oracle
+from mogen.report import write_report
+from samplers.diffusion import VP, EulerMaruyama
+from samplers.diffusion.steering import effective_shares
+from samplers.gdss.model import GraphKind, GraphModel
+from samplers.gdss.sampler import GDSSSampler, Steering
+from samplers.gdss.training import Transformer
+
+TINY = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "walks": 2, "hops": 2}
+
+
+@objective(worst=0, best=1)
+def oxygen(molecule: Molecule) -> float:
+    """The share of oxygen."""
+    return molecule.smiles.upper().count("O") / len(molecule.smiles)
+
+
+@objective(worst=0, best=1)
+def nitrogen(molecule: Molecule) -> float:
+    """The share of nitrogen."""
+    return molecule.smiles.upper().count("N") / len(molecule.smiles)
+
+
+OBJECTIVES: ObjectiveSet[Molecule] = ObjectiveSet([oxygen, nitrogen])
+
+
+def untrained() -> GraphModel:
+    """A model of molecules that has seen nothing."""
+    kind = GraphKind(("C", "N", "O"), 3, 5, (0, 0, 0, 1, 2, 2), "classes")
+    torch.manual_seed(0)
+    return GraphModel(Transformer(**TINY).build(kind), kind, VP(), VP(), "data")
+
+
+def steered(**options: Any) -> GDSSSampler:
+    """A sampler of such a model that steers particles."""
+    made: GDSSSampler = GDSSSampler.of(untrained(), EulerMaruyama(), 6)
+    settings = {"particles": 4, "round": 16, "looks": 3, "start": 1.0, "oversample": 2}
+    made.steering = Steering(**{**settings, **options})
+    return made
+
+
+def run(folder: Path, budget: int = 60) -> dict[str, Any]:
+    """The summary of a small run."""
+    final = FinalSampling(partitions=1, per_preference=3)
+    Experiment(OBJECTIVES, steered(), budget=budget, out=folder, progress=False, render=False, final=final).run()
+    return json.loads((folder / "summary.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_a_run_counts_the_final_sweep_and_says_the_same_when_it_is_resumed(tmp_path: Path) -> None:
+    summary = run(tmp_path / "run")
+    card = yaml.safe_load((tmp_path / "run" / "model" / "sampler.yaml").read_text())["card"]
+    # two preferences of three candidates, two particles each, six steps and two looks before the end
+    swept = summary["sampler"]["network_evaluations"] - card["network_evaluations"]
+    assert swept >= 12 * 8
+    assert summary["sampler"]["looks"] == card["looks"] + 3
+    again = GDSSSampler.load(tmp_path / "run" / "model")
+    assert again.accounts()["network_evaluations"] == card["network_evaluations"]
+    (tmp_path / "run" / "summary.json").unlink()
+    state = json.loads((tmp_path / "run" / "state.json").read_text())
+    del state["stages"]["report"]
+    (tmp_path / "run" / "state.json").write_text(json.dumps(state))
+    assert run(tmp_path / "run")["sampler"] == summary["sampler"]
+
+
+def test_effective_particles_are_in_the_summary_the_line_and_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = run(tmp_path / "run")
+    spent = summary["sampler"]
+    assert 0 < spent["least_effective_share"] <= spent["effective_share"] < 1 and spent["looks"] > 3
+    said = capsys.readouterr().err
+    assert "looks at particles" in said and "effective on average" in said and "groups resampled" in said
+    page = write_report(tmp_path / "run").read_text()
+    for name in ("looks", "effective share", "least effective share", "resampled groups", "network evaluations"):
+        assert f"<td>{name}</td>" in page
+    assert f"<td>{spent['effective_share']:.3f}</td>" in page
+
+
+def test_without_a_look_no_particle_is_called_effective(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sampler = steered()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        sampler.fit(Oracle(OBJECTIVES, ledger, budget=1), m=2, generator=torch.Generator().manual_seed(0))
+    found = sampler.accounts()
+    assert found["looks"] == 0 and found["effective_share"] is None and found["least_effective_share"] is None
+    assert "no look at particles" in capsys.readouterr().err
+    sampler.save(tmp_path / "model")
+    assert GDSSSampler.load(tmp_path / "model").accounts() == found
+    assert GDSSSampler.of(untrained(), EulerMaruyama(), 6).accounts() == {}
+
+
+def test_the_effective_share_is_that_of_each_group() -> None:
+    weight = torch.tensor([0.0, 0.0, 50.0, 0.0])
+    found = effective_shares(weight, torch.tensor([0, 0, 1, 1]))
+    assert found == pytest.approx([1.0, 0.5])
