@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mogen import preference as preferences
 from mogen.dataset.models import model_folder
 from mogen.domain.graph import Core, MolecularGraphs, core_of, correct_valence, encode_molecules, molecules
 from mogen.domain.molecule import Molecule
@@ -22,7 +21,7 @@ from mogen.objective import Measure
 from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, WeightedSum
 from mogen.sampler import Sampler, Samples
 from samplers.diffusion import Fields, ParticleSteering, Solver
-from samplers.diffusion.saved import described, rebuilt
+from samplers.diffusion.saved import described, described_scalarization, rebuilt, rebuilt_scalarization
 from samplers.diffusion.steering import Look, Worth
 from samplers.environment.atom import AtomEnvironment
 from samplers.gdss.belief import Belief
@@ -215,6 +214,7 @@ class GDSSSampler(Sampler[Any]):
 
         With a measure of m objectives the guidance is then learned from labels, without rounds of guided samples.
         """
+        described_scalarization(self.scalarization)  # what cannot be saved is said before anything is spent
         if self.model is None:
             training = self.training or GraphTraining()
 
@@ -257,6 +257,7 @@ class GDSSSampler(Sampler[Any]):
         preference; every prediction that is measured is asked for. Learned guidance: labels first, then rounds of
         guided samples that are labels as well. Without a model, one is trained first.
         """
+        described_scalarization(self.scalarization)  # what cannot be saved is said before anything is spent
         generator = generator if generator is not None else torch.Generator()
         seed = generator.initial_seed() % 2**31
         if self.model is None and self.training is not None:
@@ -494,7 +495,7 @@ class GDSSSampler(Sampler[Any]):
             "conditioning": described(self.conditioning),
             "core": self.core_text,
             "keep": self.keep,
-            "scalarization": type(self.scalarization).__qualname__,
+            "scalarization": described_scalarization(self.scalarization),
         }
         if self.belief is not None:
             state = {"bits": torch.from_numpy(self.belief.bits), "utility": self.belief.utility.contiguous()}
@@ -560,7 +561,6 @@ class GDSSSampler(Sampler[Any]):
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts = read_facts(folder)
-        kind = getattr(preferences, str(facts.get("scalarization", "WeightedSum")), WeightedSum)
         self = cls(
             model=str(folder),
             is_balanced=bool(facts.get("is_balanced", False)),
@@ -570,7 +570,7 @@ class GDSSSampler(Sampler[Any]):
             conditioning=rebuilt(facts["conditioning"]) if "conditioning" in facts else None,
             core=facts.get("core"),
             keep=facts.get("keep", "core"),
-            scalarization=kind() if issubclass(kind, Scalarization) else None,
+            scalarization=rebuilt_scalarization(facts.get("scalarization", "WeightedSum")),
         )
         self.m = int(facts.get("objectives", 0))
         if (folder / "belief.safetensors").is_file():

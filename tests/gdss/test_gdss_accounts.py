@@ -10,10 +10,13 @@ import pytest
 import torch
 import yaml
 
+from mogen.dataset.models import model_folder
 from mogen.domain.molecule import Molecule
+from mogen.errors import ConfigError, RunError
 from mogen.experiment import Experiment, FinalSampling
 from mogen.objective import ObjectiveSet, objective
 from mogen.oracle import Ledger, Oracle
+from mogen.preference import Scalarization, WeightedLogSum
 from mogen.report import write_report
 from samplers.diffusion import VP, EulerMaruyama
 from samplers.diffusion.steering import effective_shares
@@ -107,3 +110,77 @@ def test_the_effective_share_is_that_of_each_group() -> None:
     weight = torch.tensor([0.0, 0.0, 50.0, 0.0])
     found = effective_shares(weight, torch.tensor([0, 0, 1, 1]))
     assert found == pytest.approx([1.0, 0.5])
+
+
+class Kinked(Scalarization):
+    """A scalarization of the user's own."""
+
+    def __init__(self, share: float, names: tuple[str, ...] = ("a",)) -> None:
+        self.share, self.names = share, names
+
+    def __call__(self, utility: torch.Tensor, preference: torch.Tensor) -> torch.Tensor:
+        return self.share * (utility * preference).sum(-1)
+
+
+class Forgetful(Kinked):
+    """One that does not keep what it was made with."""
+
+    def __init__(self, power: float) -> None:
+        super().__init__(power)
+
+
+def test_the_scalarization_is_saved_with_its_arguments(tmp_path: Path) -> None:
+    sampler = steered()
+    for k, given in enumerate((WeightedLogSum(floor=0.05), Kinked(0.25, ("b", "c")))):
+        sampler.scalarization = given
+        sampler.save(tmp_path / str(k))
+        again = GDSSSampler.load(tmp_path / str(k)).scalarization
+        assert type(again) is type(given)
+        utility, preference = torch.tensor([0.001, 0.9]), torch.tensor([0.5, 0.5])
+        assert float(again(utility, preference)) == pytest.approx(float(given(utility, preference)))
+    facts = yaml.safe_load((tmp_path / "0" / "sampler.yaml").read_text())
+    for said in ("Tchebycheff", None):  # files of old have a name, or nothing
+        facts["scalarization"] = said
+        if said is None:
+            del facts["scalarization"]
+        (tmp_path / "0" / "sampler.yaml").write_text(yaml.safe_dump(facts))
+        assert type(GDSSSampler.load(tmp_path / "0").scalarization).__name__ == (said or "WeightedSum")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Kinked", "mogen.preference"),
+        ({"class_path": "pathlib.Path", "init_args": {}}, "which is none"),
+        ({"class_path": "no_such_package.Sum", "init_args": {}}, "can be imported"),
+        (
+            {"class_path": "mogen.preference.WeightedLogSum", "init_args": {"roof": 1}},
+            "the arguments of WeightedLogSum",
+        ),
+        ({"class_path": f"mogen.plugins.file_{b'/tmp/x.py'.hex()}.Sum", "init_args": {}}, "does not run"),
+    ],
+)
+def test_a_scalarization_that_cannot_be_rebuilt_is_refused(said: Any, words: str, tmp_path: Path) -> None:
+    steered().save(tmp_path)
+    facts = yaml.safe_load((tmp_path / "sampler.yaml").read_text())
+    (tmp_path / "sampler.yaml").write_text(yaml.safe_dump(facts | {"scalarization": said}))
+    with pytest.raises(RunError, match=words):
+        GDSSSampler.load(tmp_path)
+
+
+def test_a_scalarization_that_cannot_be_saved_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    class Local(Kinked):
+        """Nobody can import it."""
+
+    sampler = steered()
+    for given in (Forgetful(2.0), Local(1.0)):
+        sampler.scalarization = given
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            oracle: Oracle[Molecule] = Oracle(OBJECTIVES, ledger, budget=20)
+            with pytest.raises(ConfigError, match="expected a scalarization that can be saved"):
+                sampler.fit(oracle, m=2, generator=torch.Generator().manual_seed(0))
+            assert oracle.asked == 0
+
+
+def test_the_model_that_is_shipped_is_still_read() -> None:
+    assert type(GDSSSampler.load(model_folder("gdss-qm9")).scalarization).__name__ == "WeightedSum"
