@@ -68,7 +68,7 @@ DIVERSITY: tuple[Column, ...] = (
 
 
 def write_report(folder: Path | str) -> Path:
-    """Writes `report.html`, `front.png`, `hypervolume.png` and `front.sdf` from the files of a run folder.
+    """Writes `report.html`, `front.png`, `hypervolume.png` and `front.sdf` (molecules only) from the files of a run.
 
     For protein conformations also front/*.pdb, `ramachandran.png` and `distances.png`, which stand in the page too.
     Nothing is measured again. Raises `RunError` where the folder is missing, unfinished or damaged.
@@ -76,7 +76,7 @@ def write_report(folder: Path | str) -> Path:
     run = RunFolder.read(folder)
     write_front_figure(run, run.path / "front.png")
     write_hypervolume_figure(run, run.path / "hypervolume.png")
-    write_sdf(run.front, run.path / "front.sdf")
+    _write_molecules(run)
     if write_structures(run):
         for name, write in STRUCTURES:
             write(run, run.path / name)
@@ -85,6 +85,13 @@ def write_report(folder: Path | str) -> Path:
     partial.write_text(_sized(render(run)), encoding="utf-8")
     os.replace(partial, target)
     return target
+
+
+def _write_molecules(run: RunFolder) -> None:
+    """Writes `front.sdf`, unless no member of the front is a molecule."""
+    path = write_sdf(run.front, run.path / "front.sdf")
+    if not path.stat().st_size:
+        path.unlink()
 
 
 def render(run: RunFolder) -> str:
@@ -121,6 +128,7 @@ def render(run: RunFolder) -> str:
         front_size=len(run.front),
         drawn=sum(row["drawing"] is not None for row in rows),
         pictures=_pictures(run),
+        has_molecules=(run.path / "front.sdf").is_file(),
         drawing_limit=DRAWN,
         drawn_of_baseline=DRAWN_OF_BASELINE,
         shown_of_baseline=SHOWN_OF_BASELINE,

@@ -287,7 +287,7 @@ class GDSSSampler(Sampler[Any]):
                     break
         except BudgetExhausted:
             pass
-        self.belief = Belief.of(self.record.keys, self.record.utility)
+        self.belief = Belief.of(self.record.keys, self.record.utility, is_plain=not self.trained()[0].kind.types)
 
     def _fit_learner(
         self, learner: Learner, measure: Measure[Any], m: int, generator: torch.Generator, seed: int
@@ -575,7 +575,7 @@ class GDSSSampler(Sampler[Any]):
         self.m = int(facts.get("objectives", 0))
         if (folder / "belief.safetensors").is_file():
             state = load_file(folder / "belief.safetensors")
-            self.belief = Belief(state["bits"].numpy(), state["utility"])
+            self.belief = Belief(state["bits"].numpy(), state["utility"], not self.trained()[0].kind.types)
         return self
 
 
