@@ -35,11 +35,13 @@ def import_(name: str, file: str) -> None:
 def list_() -> None:
     """Show which data sets are known and where they were found."""
     from mogen.dataset import DATASETS, folders, listing
+    from mogen.dataset.generated import RECIPES
 
     print("searched: " + ", ".join(str(folder) for folder in folders()))
     for item in listing():
         known = DATASETS.get(item.name)
         print(f"{item.name:<22} {item.path or 'not found'}" + (f"  ({known.content}; {known.source})" if known else ""))
+    print(f"graphs made by recipe, without a file: {', '.join(RECIPES)}")
 
 
 COMMAND = {"get": get, "import": import_, "list": list_}

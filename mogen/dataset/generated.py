@@ -18,8 +18,9 @@ def generated_graphs(name: str, n: int, seed: int = 0) -> list[Graph]:
 
     `community`: two communities (12 to 20 nodes in all), edges within with probability .7, between with .05, one bridge
     at least, every draw free (the published community_small has fixed seeds, so that only 5 pairs of communities
-    occur). `grid`: 10 to 19 nodes a side. `planar`: Delaunay triangulations of 64 uniform points. `sbm`: 2 to 5 blocks
-    of 20 to 40 nodes, .3 within and .005 between (Martinkus et al. 2022).
+    occur). `grid_generated`: 10 to 19 nodes a side (the published set is called grid). `planar`: Delaunay
+    triangulations of 64 uniform points. `sbm`: 2 to 5 blocks of 20 to 40 nodes, .3 within and .005 between (Martinkus
+    et al. 2022).
     """
     if name not in RECIPES:
         raise DataError(f"expected one of {', '.join(sorted(RECIPES))} as a recipe of graphs, got {name!r}")
@@ -66,7 +67,9 @@ def sbm(generator: torch.Generator) -> Graph:
     return as_graph(drawn(torch.where(block[:, None] == block[None], 0.3, 0.005), generator))
 
 
-RECIPES: dict[str, Recipe] = {"community": community, "grid": grid, "planar": planar, "sbm": sbm}
+RECIPES: dict[str, Recipe] = {"community": community, "grid_generated": grid, "planar": planar, "sbm": sbm}
+COUNT, SEED = 200, 0
+"""of the data set that has the name of a recipe"""
 
 
 def whole(least: int, most: int, generator: torch.Generator) -> int:

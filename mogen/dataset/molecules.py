@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mogen.dataset.generated import COUNT, RECIPES, SEED, generated_graphs
 from mogen.dataset.store import cache, find, folders, sha256
 from mogen.domain.graph import Graph, MolecularGraphs, encode_molecules
 from mogen.errors import DataError
@@ -26,18 +29,19 @@ FILES = {
     "moses_test": ("moses_test",),
 }
 """where the molecules of a name are, best first; qm9 in the order of its publication is what its split counts in"""
-SPLITS = {"qm9": ("qm9_smiles_full", "qm9_test_idx"), "zinc250k": ("zinc250k", "zinc250k_test_idx")}
-"""the file whose rows a list of test rows counts, and that list"""
+SPLITS = {"qm9": ("qm9_test_idx", 133_885), "zinc250k": ("zinc250k_test_idx", 249_455)}
+"""the list of test rows, and how many rows the file has that it counts in, under whichever name that was imported"""
 GRAPHS = ("ego_small", "community_small", "enzymes", "grid")
 """published sets of plain graphs; the first fifth of each is its test set"""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Training and test molecules, as SMILES."""
+    """Training and test molecules, as SMILES; and why their parting is not the published one, where it is not."""
 
     train: list[str]
     test: list[str]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def locate(name: str) -> Path:
     """The file of a name in the data folders or a folder below them; raises `DataError` where there is none."""
     for folder in folders():
         for place in (folder, *sorted(item for item in folder.glob("*") if item.is_dir())):
-            found = sorted(path for path in place.glob(f"{name}.*") if path.suffix not in (".sha256", ".partial"))
+            files = sorted(place.glob(f"{glob.escape(name)}.*")) if name and Path(name).name == name else []
+            found = [path for path in files if path.suffix not in (".sha256", ".partial")]
             if found:
                 return found[0]
     return find(name)
@@ -72,20 +77,19 @@ def source_of(name: str) -> Path:
 
 
 def read_smiles(path: Path) -> list[str]:
-    """SMILES of a .csv file (column `smiles`) or of a text file (first word of each line); plain or .gz."""
+    """SMILES of a .csv file (column `smiles`) or of a text file (first word of each line); plain or .gz.
+
+    A row of a .csv file without one is an empty text.
+    """
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
         text = content.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"expected a readable text file of molecules at {path}, got {error}") from error
     if ".csv" in path.suffixes:
-        rows = csv.DictReader(io.StringIO(text))
-        column = next((name for name in rows.fieldnames or () if name.strip().lower() == "smiles"), None)
-        if column is None:
-            raise DataError(f"expected a column smiles in {path}, got {', '.join(rows.fieldnames or ())}")
-        found = [str(row[column]).strip() for row in rows]
+        found = column_of(text, path)
     else:
         found = [line.split()[0] for line in text.splitlines() if line.strip()]
         found = found[1:] if found and found[0].lower() == "smiles" else found
@@ -94,26 +98,50 @@ def read_smiles(path: Path) -> list[str]:
     return found
 
 
-def published_rows(name: str) -> list[int] | None:
-    """The rows of the published test set, counted from 0; None where the data set has none here."""
-    if name not in SPLITS or source_of(name).name.split(".")[0] != SPLITS[name][0]:
-        return None
+def column_of(text: str, path: Path) -> list[str]:
+    """The column smiles of a .csv file."""
     try:
-        content = json.loads(locate(SPLITS[name][1]).read_text(encoding="utf-8"))
+        rows = csv.DictReader(io.StringIO(text))
+        column = next((name for name in rows.fieldnames or () if name.strip().lower() == "smiles"), None)
+        if column is None:
+            raise DataError(f"expected a column smiles in {path}, got {', '.join(rows.fieldnames or ())}")
+        return [(row[column] or "").strip() for row in rows]
+    except csv.Error as error:
+        raise DataError(f"expected a readable .csv file of molecules at {path}, got {error}") from error
+
+
+def published_rows(name: str, count: int) -> list[int] | str:
+    """The rows of the published test set, counted from 0, in a file of so many; or why there are none."""
+    if name not in SPLITS:
+        return f"no test set is published for {name}"
+    index, whole = SPLITS[name]
+    if count != whole:
+        return f"{source_of(name)} has {count:,} molecules, and the published test set counts in {whole:,}"
+    try:
+        path = locate(index)
     except DataError:
-        return None
-    rows = content if isinstance(content, list) else next(v for v in content.values() if isinstance(v, list))
-    return [int(row) for row in rows]
+        return f"there is no {index} in the data folders"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = content if isinstance(content, list) else next(v for v in content.values() if isinstance(v, list))
+        found = sorted({int(row) for row in rows})
+    except (OSError, ValueError, TypeError, AttributeError, StopIteration) as error:
+        raise DataError(f"expected a list of row numbers in {path}, got {error}") from error
+    if not found or not 0 <= found[0] <= found[-1] < count:
+        raise DataError(f"expected row numbers from 0 to {count - 1} in {path}, got others or none")
+    return found
 
 
 def split(name: str, share: float = 0.1, seed: int = 0) -> Split:
     """The published split of a data set where there is one, else a random one with `share` of it for testing."""
     smiles = read_smiles(source_of(name))
-    rows = published_rows(name)
-    if rows is None:
+    rows, reason = published_rows(name, len(smiles)), ""
+    if isinstance(rows, str):
+        reason = rows
         rows = np.random.default_rng(seed).permutation(len(smiles))[: max(1, int(share * len(smiles)))].tolist()
     apart = set(rows)
-    return Split([text for row, text in enumerate(smiles) if row not in apart], [smiles[row] for row in sorted(apart)])
+    train = [text for row, text in enumerate(smiles) if row not in apart]
+    return Split(train, [smiles[row] for row in sorted(apart)], reason)
 
 
 def encoded(smiles: Sequence[str], types: Sequence[str], max_atoms: int, *, skip: bool = True) -> Encoded:
@@ -137,18 +165,36 @@ def encoded(smiles: Sequence[str], types: Sequence[str], max_atoms: int, *, skip
     return Encoded(graphs, [smiles[row] for row in rows], len(smiles) - len(rows))
 
 
-def load_graphs(name: str) -> list[Graph]:
-    """Plain graphs of a published set, or of a JSON file: a list of {"n": nodes, "edges": [[i, j], ...]}.
+def holds_graphs(name: str) -> bool:
+    """Whether a name stands for plain graphs: a published set, a recipe, or a .json file."""
+    if name in GRAPHS or is_recipe(name):
+        return True
+    return source_of(name).name.endswith((".json", ".json.gz"))
 
-    With "node_labels" (one integer per node) beside them, where nodes have labels.
+
+def is_recipe(name: str) -> bool:
+    """Whether a name stands for graphs that are made here."""
+    return name in RECIPES and not Path(name).is_file()
+
+
+def load_graphs(name: str) -> list[Graph]:
+    """Plain graphs of a published set, of a recipe, or of a JSON file: a list of {"n": nodes, "edges": [[i, j], ...]}.
+
+    With "node_labels" (one integer per node) beside them, where nodes have labels. The name of a recipe stands for the
+    same 200 graphs everywhere, those of seed 0. The first fifth of any set is its test set.
     """
-    path = Path(name) if Path(name).is_file() else locate(name)
+    if is_recipe(name):
+        return generated_graphs(name, COUNT, SEED)
+    path = source_of(name)
     try:
         content = path.read_bytes()
         items = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-        return [Graph.from_key(key_of(item)) for item in items]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        found = [Graph.from_key(key_of(item)) for item in items]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise DataError(f'expected a list of {{"n": .., "edges": [[i, j], ..]}} in {path}, got {error}') from error
+    if not found or min(graph.nodes for graph in found) < 1:
+        raise DataError(f"expected graphs of at least one node in {path}, got {'an empty one' if found else 'none'}")
+    return found
 
 
 def key_of(item: Mapping[str, Any]) -> str:
@@ -159,5 +205,7 @@ def key_of(item: Mapping[str, Any]) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """The SHA-256 of the file behind a name."""
+    """The SHA-256 of the file behind a name; for a recipe, of the keys of its graphs, one a line."""
+    if is_recipe(name):
+        return hashlib.sha256("\n".join(graph.key for graph in load_graphs(name)).encode()).hexdigest()
     return sha256(source_of(name))

@@ -12,6 +12,9 @@ from pathlib import Path
 from mogen.dataset.dataset import DATASETS
 from mogen.errors import DataError
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+"""what a data set may be called"""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -36,6 +39,8 @@ def folders() -> list[Path]:
 def find(name: str) -> Path:
     """The file `NAME` or `NAME.<anything>` in the first folder that has one; raises `DataError` where none has."""
     path = _lookup(name)
+    if path is None and not re.fullmatch(NAME, name):
+        raise DataError(f"expected a file or the name of a data set, got {name!r}: there is no such file")
     if path is None:
         places = " or ".join(str(folder) for folder in folders())
         raise DataError(
@@ -93,7 +98,7 @@ def sha256(path: Path) -> str:
 
 
 def _target(name: str, suffix: str) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+    if not re.fullmatch(NAME, name):
         raise DataError(f"a data set's name has letters, digits, - and _ only, got {name!r}")
     cache().mkdir(parents=True, exist_ok=True)
     return cache() / f"{name}{suffix}"

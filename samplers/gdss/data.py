@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from mogen.dataset.molecules import GRAPHS, encoded, load_graphs, read_smiles, source_of, split
+from mogen.dataset.molecules import encoded, holds_graphs, load_graphs, read_smiles, source_of, split
 from mogen.domain.graph import (
     QM9_ATOMS,
     ZINC_ATOMS,
@@ -113,12 +114,12 @@ def training_graphs(
 ) -> Any:
     """The training graphs of a data set, their kind without an encoding, and how many were left out.
 
-    A name of plain graphs, or a .json file of them, whose nodes' features are their labels, if they have any (and
-    `has_labels`), else their degrees; else molecules: qm9, zinc250k, or any file of SMILES, whose atoms
-    and largest size are those of its molecules where they are not given. Molecules that do not fit are left out of the
-    published sets; in a file the first of them raises `DataError`, unless `is_lenient`.
+    A name of plain graphs (a published set or a recipe), or a .json file of them, whose nodes' features are their
+    labels, if they have any (and `has_labels`), else their degrees; else molecules: qm9, zinc250k, or any file of
+    SMILES, whose atoms and largest size are those of its molecules where they are not given. Molecules that do not fit
+    are left out of the published sets; in a file the first of them raises `DataError`, unless `is_lenient`.
     """
-    if data in GRAPHS or data.endswith((".json", ".json.gz")):
+    if holds_graphs(data):
         plain = training_plain(data)
         nodes = max_nodes or max(graph.nodes for graph in plain)
         degree = max(max(graph.adjacency.sum(1).max() for graph in plain), torch.tensor(1.0))
@@ -144,7 +145,9 @@ def refusal(smiles: Sequence[str], types: Sequence[str], nodes: int, skipped: in
     try:
         encode_molecules(smiles, types, nodes)
     except CandidateError as error:
-        reason = f" ({error}, counted from 0)"
+        _, fit = encode_molecules(smiles, types, nodes, skip=True)
+        first = next(row for row, place in enumerate([*fit, -1]) if row != place)
+        reason = f" ({error if smiles[first] else f'row {first} has no SMILES'}, counted from 0)"
     return (
         f"expected only molecules that fit in {data}, got {skipped} of {len(smiles)} that do not{reason}: "
         "skip_broken: true leaves them out"
@@ -158,8 +161,13 @@ def training_plain(data: str) -> list[Graph]:
 
 
 def training_smiles(data: str) -> list[str]:
-    """The molecules to learn from: a published training set, or all of a file."""
-    return split(data).train if data in PUBLISHED else read_smiles(source_of(data))
+    """The molecules to learn from: a published training set, said where it is not as published; or all of a file."""
+    if data not in PUBLISHED:
+        return read_smiles(source_of(data))
+    parted = split(data)
+    if parted.reason:
+        print(f"warning: a random tenth of {data} is left out for testing: {parted.reason}", file=sys.stderr)
+    return parted.train
 
 
 def vocabulary(

@@ -104,7 +104,11 @@ def test_models_are_listed_and_shown(capsys, finished, tmp_path):
 
 
 def test_data_sets_are_listed_and_shown(capsys, tmp_path):
-    assert [line.split()[0] for line in said(capsys, "list", "datasets").splitlines()] == sorted(DATASETS)
+    listed = [line.split()[0] for line in said(capsys, "list", "datasets").splitlines()]
+    assert listed == sorted(DATASETS)
+    published = {"qm9_smiles_full", "qm9_test_idx", "zinc250k_test_idx", "ego_small", "community_small", "enzymes"}
+    assert {*published, "grid"} <= set(listed)
+    assert "community, grid_generated, planar, sbm" in said(capsys, "data", "list")
     (tmp_path / "ours.csv").write_text("smiles\nCCO\n")
     told = said(capsys, "data", "import", "ours", "ours.csv")
     assert f"copied to {tmp_path / 'cache' / 'ours.csv'}" in told and "for about" not in told
