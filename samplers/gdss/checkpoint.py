@@ -34,6 +34,9 @@ from samplers.gdss.sampler import GDSSSampler
 ATOMS = {"qm9": QM9_ATOMS, "zinc250k": ZINC_ATOMS}
 """the published data sets of molecules, and their atoms in the order of the features"""
 
+AVERAGED = ("enzymes", "grid")
+"""the data sets whose published samples were drawn with averaged weights"""
+
 SUFFIXES = (".pth", ".pt", ".npz", ".pkl")
 """of the files of published checkpoints"""
 
@@ -99,8 +102,19 @@ def averaged(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-def published_model(file: Path, data: str | None = None, is_averaged: bool = False) -> tuple[GraphModel, Solver, str]:
-    """The model of a published checkpoint, the solver it was published with, and the name of its data set."""
+def wants_average(content: Mapping[str, Any], name: str) -> bool:
+    """Whether a data set's samples were published with averaged weights, and a checkpoint holds them."""
+    return name in AVERAGED and "x" in content and "adj" in content
+
+
+def published_model(
+    file: Path, data: str | None = None, is_averaged: bool | None = None
+) -> tuple[GraphModel, Solver, dict[str, str]]:
+    """The model of a published checkpoint, the solver it was published with, and facts about it.
+
+    The facts: the name of its data set, and which weights were taken, the averaged or the last ones. Without a choice
+    (`is_averaged`) they are those the samples of the data set were published with.
+    """
     content = read_checkpoint(file)
     try:
         config = content["config"]
@@ -111,11 +125,14 @@ def published_model(file: Path, data: str | None = None, is_averaged: bool = Fal
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"expected the config of a GDSS model in {file}, got one without {error}") from error
     network = PublishedNetwork(**options)
+    is_averaged = wants_average(content, name) if is_averaged is None else is_averaged
     load_state(network, averaged(content) if is_averaged else content["state"])
     types = ATOMS.get(name, ())
     kind = GraphKind(types, options["features"], nodes, training_sizes(data or name, types, nodes))
     is_second = options["x"]["kind"] == "attention"
-    return GraphModel(network, kind, sde_x, sde_adj, "published").eval(), published_solver(name, is_second), name
+    model = GraphModel(network, kind, sde_x, sde_adj, "published").eval()
+    facts = {"data": name, "weights": "averaged" if is_averaged else "last"}
+    return model, published_solver(name, is_second), facts
 
 
 def open_sampler(path: str, data: str | None = None) -> GDSSSampler:

@@ -108,7 +108,7 @@ def checkpoint(name: str) -> dict[str, Any]:
     }
     for part, drawn in (("x", x), ("adj", adj)):
         content[f"{part}_state_dict"] = {f"module.{key}": value for key, value in drawn.state.items()}
-        shadow = [value + 1 for value in drawn.state.values()]
+        shadow = [0.9 * value for value in drawn.state.values()]
         content[f"ema_{part}"] = {"decay": 0.999, "num_updates": 10, "shadow_params": shadow}
     return content
 
@@ -185,6 +185,15 @@ def naive(name: str, content: dict[str, Any], x: Tensor, adj: Tensor, mask: Tens
     return nodes, edges.fill_diagonal_(0.0) * mask[:, None] * mask[None]
 
 
+def with_averages(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint whose weights are the averaged ones."""
+    made = dict(content)
+    for part in ("x", "adj"):
+        names, average = content[f"{part}_state_dict"], content[f"ema_{part}"]["shadow_params"]
+        made[f"{part}_state_dict"] = dict(zip(names, average, strict=True))
+    return made
+
+
 def data_file(name: str, folder: Path) -> Path:
     """Graphs or molecules whose sizes are drawn."""
     if name.startswith(("QM9", "ZINC")):
@@ -215,7 +224,8 @@ def test_every_published_layout_is_imported_and_says_what_the_formulas_say(
     adj = (adj + adj.T) * mask[:, None] * mask[None]
     with torch.no_grad():
         made = model.network({"x": x[None], "adj": adj[None], "mask": mask[None]}, torch.ones(1))
-    for own, said in zip(("x", "adj"), naive(name, content, x, adj, mask), strict=True):
+    sampled = with_averages(content) if name in ("ENZYMES", "grid") else content  # gdss.md, section 2
+    for own, said in zip(("x", "adj"), naive(name, sampled, x, adj, mask), strict=True):
         assert torch.allclose(made[own][0], said, atol=2e-5), own
     assert steps == 1000 and model.kind.max_nodes == LAYOUTS[name]["nodes"]
     for sde, (kind, low, high) in zip((model.sde_x, model.sde_adj), LAYOUTS[name]["sde"], strict=True):
@@ -253,7 +263,54 @@ def test_averaged_weights_are_taken_where_they_are_wanted(tmp_path: Path, monkey
     words = ["import", "gdss", str(tmp_path / "some.pth"), "--data", str(data_file("QM9", tmp_path)), "--averaged"]
     assert main([*words, "true", "--out", str(tmp_path / "model")]) == 0
     network = GDSSSampler.load(tmp_path / "model").trained()[0].network
-    assert torch.allclose(network.x.layers[0].weight, content["x_state_dict"]["module.layers.0.weight"] + 1)
+    assert torch.allclose(network.x.layers[0].weight, 0.9 * content["x_state_dict"]["module.layers.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "is_held", "is_averaged"),
+    [((), True, True), ((), False, False), (("--averaged", "false"), True, False), (("--averaged", "true"), False, None)],
+)
+def test_samples_published_with_averages_get_them_where_they_are_held_unless_told_otherwise(
+    chosen: tuple[str, ...],
+    is_held: bool,
+    is_averaged: bool | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MOGEN_CACHE", str(tmp_path / "cache"))
+    content = checkpoint("grid")
+    kept = content if is_held else {key: value for key, value in content.items() if not key.startswith("ema_")}
+    torch.save(kept, tmp_path / "some.pth")
+    words = ["import", "gdss", str(tmp_path / "some.pth"), "--data", str(data_file("grid", tmp_path)), *chosen]
+    code = main([*words, "--out", str(tmp_path / "model")])
+    if is_averaged is None:
+        assert code == 2 and "averaged weights" in capsys.readouterr().err
+        return
+    sampler = GDSSSampler.load(tmp_path / "model")
+    weight = content["x_state_dict"]["module.layers.0.weight"] * (0.9 if is_averaged else 1.0)
+    assert code == 0 and torch.allclose(sampler.trained()[0].network.x.layers[0].weight, weight)
+    assert sampler.card["weights"] == ("averaged" if is_averaged else "last")
+
+
+def test_the_folder_has_a_name_and_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MOGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    torch.save(checkpoint("QM9"), tmp_path / "some.pth")
+    words = ["import", "gdss", "some.pth", "--data", str(data_file("QM9", tmp_path))]
+    assert main(words) == 0
+    assert str(Path("models") / "some") in capsys.readouterr().out
+    assert GDSSSampler.load(tmp_path / "models" / "some").trained()[2] == 1000
+    before = (tmp_path / "models" / "some" / "weights.safetensors").stat().st_mtime_ns
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    for out in ((), ("--out", "full"), ("--out", "some.pth")):
+        assert main([*words, *out]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("mogen: error: expected a new folder for the model, got ") and said.count("\n") == 1
+    assert (tmp_path / "models" / "some" / "weights.safetensors").stat().st_mtime_ns == before
 
 
 def other_network(content: dict[str, Any]) -> dict[str, Any]:
