@@ -113,6 +113,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             f"expected methods among {', '.join(METHODS)}, at least 1 seed and a budget of at least 20, got "
             f"{options.methods}, {options.seeds} and {options.budget}"
         )
+    if options.json and (Path(options.json).is_dir() or not Path(options.json).parent.is_dir()):
+        raise ConfigError(f"expected a file in a folder that is there for --json, got {options.json}")
+    if not GDSSSampler(model=options.model).trained()[0].kind.types:
+        raise ConfigError(f"expected a model of molecules, got one of plain graphs in {options.model}")
     objectives: ObjectiveSet[Molecule] = load_set(options.objectives)
     traces: list[Trace] = []
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:

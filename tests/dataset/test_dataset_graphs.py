@@ -139,7 +139,7 @@ def test_a_file_that_is_not_there_is_one_sentence(name: str, tmp_path: Path, mon
     monkeypatch.setenv("MOGEN_DATA", str(tmp_path))
     name = name.format(tmp_path)
     for function in (source_of, load_graphs, holds_graphs, fingerprint, split):
-        with pytest.raises(DataError, match="expected a file or the name of a data set, got .*there is no such file"):
+        with pytest.raises(DataError, match=r"expected a file or the name of a data set, got .*there is no such file"):
             function(name)
 
 
