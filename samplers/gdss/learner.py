@@ -10,7 +10,7 @@ from typing import final
 import torch
 from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mogen.domain.graph import MolecularGraphs
 from mogen.errors import ConfigError, RunError
@@ -21,7 +21,7 @@ from samplers.gdss.data import GraphBatches
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.predictor import ValueModel, ValueNetwork
 from samplers.gdss.record import Record
-from samplers.gdss.training import GraphTraining
+from samplers.gdss.training import GraphTraining, Published
 from samplers.gdss.transformer import GraphTransformer
 
 FEWEST = 8
@@ -73,7 +73,7 @@ class Learner(ABC):
         self.known, self.nodes = torch.zeros(0, 0), torch.zeros(0, dtype=torch.long)
         """values of the labelled graphs, and how large they are"""
         self.evaluations = 0
-        """of one graph in training: a forward and a gradient, three forwards in all"""
+        """of one graph in training: a forward and a gradient, three forwards in all, or a half more (see `batches`)"""
 
     @property
     @abstractmethod
@@ -83,6 +83,20 @@ class Learner(ABC):
     @abstractmethod
     def learn(self, model: GraphModel, record: Record, updates: int, folder: Path | None, seed: int) -> GraphModel:
         """Goes on learning from a record; the model to sample from afterwards."""
+
+    def check(self, network: object) -> None:
+        """Raises `ConfigError` where a network, or one of a shape, cannot be led by this; before anything is spent."""
+        del network
+
+    def too_few(self, record: Record, kind: GraphKind) -> str:
+        """Why nothing can be learned from a record yet; nothing where something can."""
+        valid = len(record.graphs(kind)[1])
+        if valid >= FEWEST:
+            return ""
+        return (
+            f"expected at least {FEWEST} valid labelled graphs that fit the model to learn guidance from, got {valid} "
+            f"of {len(record)} that were asked for"
+        )
 
     def to(self, device: torch.device) -> None:
         """Puts what leads where the graphs are."""
@@ -139,13 +153,16 @@ class Learner(ABC):
             accelerator=self.accelerator,
         )
 
-    def batches(self, model: GraphModel, record: Record, seed: int, updates: int) -> GraphBatches:
-        """Labelled graphs in batches, which are known from then on; training on them is counted."""
+    def batches(self, model: GraphModel, record: Record, seed: int, updates: int, cost: float = 3.0) -> GraphBatches:
+        """Labelled graphs in batches, which are known from then on; training on them is counted.
+
+        `cost` is that of one graph in one update, in forwards: one and a gradient, unless there are more.
+        """
         graphs, value = record.graphs(model.kind)
         self.known = value
         self.nodes = graphs.sizes if isinstance(graphs, MolecularGraphs) else graphs.mask.sum(1).long()
         rows = min(self.batch, len(value))
-        self.evaluations += 3 * rows * updates
+        self.evaluations += round(cost * rows * updates)
         return GraphBatches(graphs, model.kind, self.batch, seed, context={"value": value})
 
 
@@ -342,6 +359,15 @@ class Conditioning(Learner):
     def is_ready(self) -> bool:
         return len(self.known) > 0
 
+    def check(self, network: object) -> None:
+        if isinstance(network, Published) or (
+            isinstance(network, nn.Module) and not isinstance(network, GraphTransformer)
+        ):
+            raise ConfigError(
+                "expected a graph transformer for guidance classifier_free, got a network that is not told the time: "
+                "use predictor or particles"
+            )
+
     def learn(self, model: GraphModel, record: Record, updates: int, folder: Path | None, seed: int) -> GraphModel:
         from samplers.gdss.trainer import train
 
@@ -354,7 +380,8 @@ class Conditioning(Learner):
                 torch.manual_seed(seed)
                 model = model.conditional(value)
         model.drop = self.drop
-        batches = self.batches(model, record, seed, updates)
+        cost = 3.5 if model.is_self_conditioned else 3.0  # half of the graphs are told what the network says of them
+        batches = self.batches(model, record, seed, updates, cost)
         model = train(self.training(updates), model.requires_grad_(True), batches, folder, seed)
         model.evaluations = evaluations
         return model.requires_grad_(False)

@@ -152,6 +152,7 @@ class GDSSSampler(Sampler[Any]):
         self.record: Record | None = None
         self.belief: Belief | None = None
         self.looks: list[Look] = []
+        self.is_told = False  # that labels are too few
         self.model: GraphModel | None = None
         self.card: dict[str, Any] = {}
         if model is not None:
@@ -215,6 +216,10 @@ class GDSSSampler(Sampler[Any]):
         With a measure of m objectives the guidance is then learned from labels, without rounds of guided samples.
         """
         described_scalarization(self.scalarization)  # what cannot be saved is said before anything is spent
+        if measure is not None:
+            if self.learner is None:
+                raise ConfigError("expected guidance predictor or classifier_free to be trained, got particles")
+            self.learner.check(self._network())
         if self.model is None:
             training = self.training or GraphTraining()
 
@@ -227,12 +232,16 @@ class GDSSSampler(Sampler[Any]):
             self._set_core()
         elif measure is None:
             raise ConfigError("expected objectives to train the guidance of a model that is trained already, got none")
-        if measure is not None:
-            if self.learner is None:
-                raise ConfigError("expected guidance predictor or classifier_free to be trained, got particles")
+        if measure is not None and self.learner is not None:
             self.record, self.m = Record(m), m
             self._label(measure, torch.Generator().manual_seed(seed))
+            if reason := self.learner.too_few(self.record, self.trained()[0].kind):
+                raise DataError(reason)
             self._learn(self.learner.updates, folder / self.guidance if folder else None, seed)
+
+    def _network(self) -> object:
+        """The network there is, or the shape of the one that is to be trained."""
+        return self.model.network if self.model is not None else (self.training or GraphTraining()).network
 
     def trained(self) -> tuple[GraphModel, Solver, int]:
         """The model, the solver and the number of its steps; raises `RunError` where there is no model."""
@@ -260,10 +269,12 @@ class GDSSSampler(Sampler[Any]):
         described_scalarization(self.scalarization)  # what cannot be saved is said before anything is spent
         generator = generator if generator is not None else torch.Generator()
         seed = generator.initial_seed() % 2**31
+        if self.learner is not None and (self.model is not None or self.training is not None):
+            self.learner.check(self._network())
         if self.model is None and self.training is not None:
             self.train(folder / "data" if folder is not None else None, seed=seed)
         self.trained()
-        self.record = Record(m)
+        self.record, self.is_told = Record(m), False
         if self.learner is None:
             self._fit_particles(measure, m, generator)
         else:
@@ -304,18 +315,31 @@ class GDSSSampler(Sampler[Any]):
             if not learner.is_ready:
                 self._label(measure, generator)
                 self._learn(learner.updates, None, seed)
-            for turn in range(learner.rounds if learner.is_ready else 0):
+                self._say_too_few(learner)
+            for turn in range(learner.rounds):
                 before = len(self.record)
-                preference = self.preference.sample(learner.round, m, generator=generator).float()
-                items = self.led(preference, generator)
-                rows = [row for row, item in enumerate(items) if item is not None]
-                self.record.ask(measure, [items[row] for row in rows], preference[rows])
-                self._learn(learner.more, None, seed + turn + 1)
+                if learner.is_ready:
+                    preference = self.preference.sample(learner.round, m, generator=generator).float()
+                    items = self.led(preference, generator)
+                    rows = [row for row, item in enumerate(items) if item is not None]
+                    self.record.ask(measure, [items[row] for row in rows], preference[rows])
+                else:
+                    self.record.ask(measure, self.decoded(self.draw(learner.round, generator=generator)))
+                self._learn(learner.more if learner.is_ready else learner.updates, None, seed + turn + 1)
                 idle = idle + 1 if len(self.record) == before else 0
                 if idle == PATIENCE:
                     break
         except BudgetExhausted:
             self._learn(learner.more if learner.is_ready else learner.updates, None, seed)
+            self._say_too_few(learner)
+
+    def _say_too_few(self, learner: Learner) -> None:
+        """Says once that labels are too few, after which the sampler goes on unguided."""
+        assert self.record is not None
+        reason = "" if learner.is_ready or self.is_told else learner.too_few(self.record, self.trained()[0].kind)
+        if reason:
+            self.is_told = True
+            print(f"gdss: {reason}; going on without guidance", file=sys.stderr)
 
     def _label(self, measure: Measure[Any], generator: torch.Generator) -> None:
         """Asks for the first candidates a learner learns from; those of data, or the model's own samples."""
@@ -586,22 +610,32 @@ def identity_of(measure: Any) -> str:
 
 
 def labelled_candidates(data: str, kind: GraphKind, n: int, generator: torch.Generator) -> list[Any]:
-    """n random training candidates of a data set that fit a kind of graphs."""
-    if not kind.types:
-        plain = training_plain(data)
-        return [plain[row] for row in torch.randperm(len(plain), generator=generator)[:n].tolist()]
-    smiles = training_smiles(data)
-    order = torch.randperm(len(smiles), generator=generator).tolist()
+    """n random training candidates of a data set that fit a kind of graphs; says how many were left out for that."""
+    whole: list[Any] = training_smiles(data) if kind.types else training_plain(data)
+    order = torch.randperm(len(whole), generator=generator).tolist()
     found: list[Any] = []
+    seen = 0
     for start in range(0, len(order), n):
-        part = [smiles[row] for row in order[start : start + n]]
-        _, rows = encode_molecules(part, kind.types, kind.max_nodes, skip=True)
-        found += [item for row in rows if (item := _molecule(part[row])) is not None]
+        part = [whole[row] for row in order[start : start + n]]
+        made = fitting_molecules(part, kind) if kind.types else [item for item in part if kind.fits(item)]
+        found, seen = found + made, seen + len(part)
         if len(found) >= n:
             break
-    if not found:
+    if left := seen - len(found):
+        what = "molecules" if kind.types else "graphs"
+        print(f"left out {left} {what} of {data} that cannot be read or do not fit", file=sys.stderr)
+    if not found and kind.types:
         raise DataError(f"expected molecules of at most {kind.max_nodes} atoms among {', '.join(kind.types)} in {data}")
+    if not found:
+        raise DataError(f"expected graphs of at most {kind.max_nodes} nodes with features the model knows in {data}")
     return found[:n]
+
+
+def fitting_molecules(smiles: list[str], kind: GraphKind) -> list[Molecule]:
+    """The molecules that fit a kind of graphs."""
+    made = [item for text in smiles if (item := _molecule(text)) is not None]
+    _, rows = encode_molecules([item.smiles for item in made], kind.types, kind.max_nodes, skip=True)
+    return [made[row] for row in rows]
 
 
 def _molecule(text: str | None) -> Molecule | None:
