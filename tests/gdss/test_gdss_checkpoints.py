@@ -268,7 +268,12 @@ def test_averaged_weights_are_taken_where_they_are_wanted(tmp_path: Path, monkey
 
 @pytest.mark.parametrize(
     ("chosen", "is_held", "is_averaged"),
-    [((), True, True), ((), False, False), (("--averaged", "false"), True, False), (("--averaged", "true"), False, None)],
+    [
+        ((), True, True),
+        ((), False, False),
+        (("--averaged", "false"), True, False),
+        (("--averaged", "true"), False, None),
+    ],
 )
 def test_samples_published_with_averages_get_them_where_they_are_held_unless_told_otherwise(
     chosen: tuple[str, ...],
