@@ -136,7 +136,7 @@ def resampled(
         if effective >= threshold or len(place) == 1:
             continue
         count += 1
-        start = torch.rand(1, generator=generator).to(weight)
+        start = torch.rand(1, generator=generator, device=generator.device if generator else None).to(weight)
         comb = (torch.arange(len(place), device=weight.device) + start) / len(place)
         chosen = torch.searchsorted(weight.cumsum(0), comb).clamp(max=len(place) - 1)
         index[place] = place[chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -183,6 +184,20 @@ class GraphModel(ScoreModel):
         self.compiled: Callable[[Fields, Tensor], Fields] | None = None
         self.evaluations = 0  # of one graph by the network
 
+    def match_prior(self, clean: Fields) -> None:
+        """Gives the priors the mean and spread that clean graphs have at t = 1, over all entries that exist.
+
+        x_1 = scale x_0 + std z has the mean scale E[x_0] and the variance scale^2 Var[x_0] + std^2; under the processes
+        of Jo et al. (2022) these are not 0 and 1, from where the published samplers start.
+        """
+        mask, last = graph_mask(clean), torch.ones(1)
+        for name, sde in (("x", self.sde_x), ("adj", self.sde_adj)):
+            value = clean[name][mask[name].expand_as(clean[name]) > 0]
+            scale, std = (float(part) for part in sde.marginal(last))
+            flat: Any = sde.sde if isinstance(sde, Symmetric) else sde
+            flat.location = scale * float(value.mean())
+            flat.spread = math.hypot(scale * float(value.std(unbiased=False)), std)
+
     @property
     def conditions(self) -> int:
         """Numbers in the condition the network takes; 0 for none."""
@@ -344,6 +359,7 @@ class GraphModel(ScoreModel):
             kept = Kept(("x", "adj"))
             guidance = kept if guidance is None else Together((guidance, kept))
             solver = Repeated(solver, REPEATS)
+        generator = beside(generator, fields["mask"].device)
         noise = self.process.prior(fields, generator=generator)
         score: Score = SelfConditioned(self.process, self.score) if self.is_self_conditioned else self.score
         return integrate(self.process, score, solver, noise, grid, guidance=guidance, generator=generator)
@@ -385,6 +401,14 @@ class GraphModel(ScoreModel):
         made = GraphKind(**kind)
         parts = {name: rebuilt(facts[name]) for name in ("network", "sde_x", "sde_adj")}
         return cls(**parts, kind=made, prediction=facts["prediction"], spacing=float(facts.get("spacing", 1.0)))
+
+
+def beside(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
+    """A generator of a device whose seed is drawn from one elsewhere, so that no noise travels; or that very one."""
+    if generator is None or generator.device.type == device.type:
+        return generator
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    return torch.Generator(device).manual_seed(seed)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.network import PublishedNetwork
 from samplers.gdss.transformer import GraphTransformer
 
+PRIOR_GRAPHS = 4096
+"""training graphs that a matched prior is taken from, at most"""
 Keep = Callable[[GraphModel, dict[str, Any], Path], None]
 
 
@@ -125,6 +127,8 @@ class GraphTraining:
         network: the network; the graph transformer where none is given.
         sde_x: the process of nodes; VP from .1 to 20 where none is given.
         sde_adj: the process of edges; the same.
+        prior: what sampling starts from: `given`, as the processes say (mean 0 and spread 1, as published), or
+            `matched`, the mean and spread that training graphs have at t = 1.
         atoms: the atoms of the molecules of a file; all that occur where none are given.
         max_nodes: the largest graph; the largest that occurs where it is not given.
         has_labels: whether labels of nodes are learned and drawn, where plain graphs have them, instead of degrees.
@@ -178,13 +182,16 @@ class GraphTraining:
         skip_broken: bool = False,
         has_labels: bool = True,
         kept_every: int = 0,
+        prior: Literal["given", "matched"] = "given",
     ) -> None:
         for name, value in (("updates", updates), ("batch", batch), ("checkpoint_every", checkpoint_every)):
             if value < 1:
                 raise ConfigError(f"expected {name} of at least 1 in training, got {value}")
         if not 0 < least_time < 1:
             raise ConfigError(f"expected least_time between 0 and 1 in training, got {least_time}")
-        self.data, self.network = data, network or Transformer()
+        if prior not in ("given", "matched"):
+            raise ConfigError(f"expected prior given or matched in training, got {prior!r}")
+        self.data, self.network, self.prior = data, network or Transformer(), prior
         self.sde_x, self.sde_adj = sde_x or VP(0.1, 20.0), sde_adj or VP(0.1, 20.0)
         self.atoms, self.max_nodes, self.updates, self.batch = atoms, max_nodes, updates, batch
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
@@ -214,6 +221,9 @@ class GraphTraining:
             torch.manual_seed(seed)
             network = self.network.build(kind)
         model = GraphModel(network, kind, self.sde_x, self.sde_adj, self.network.prediction, self.spacing)
+        if self.prior == "matched":
+            some = torch.randperm(sum(kind.sizes), generator=torch.Generator().manual_seed(seed))[:PRIOR_GRAPHS]
+            model.match_prior(batches.clean(kind.max_nodes, some))
         card = {
             "data": self.data,
             "data_sha256": fingerprint(self.data),
