@@ -43,7 +43,7 @@ HEARTBEAT = 5.0
 """seconds between notes of the time spent, so that a killed session's time is not lost"""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """what the system says when nothing more can be written"""
-LOGS = ("events.out.*", "metrics.csv", "hparams.yaml", "*.part")
+LOGS = ("events.out.*", "metrics.csv", "hparams.yaml", "training.yaml", "*.part")
 """what a sampler's folder may hold without there being a (whole) checkpoint"""
 
 log = logging.getLogger("mogen")

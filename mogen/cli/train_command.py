@@ -12,7 +12,7 @@ import yaml
 
 from mogen import plugins
 from mogen.cli import config as settings
-from mogen.cli.run_command import objectives_of
+from mogen.cli.run_command import failures, objectives_of
 from mogen.errors import ConfigError, RunError
 
 USAGE = """usage: mogen train CONFIG [--out DIR] [--seed K] [--key value ...] [--print_config]
@@ -20,7 +20,8 @@ USAGE = """usage: mogen train CONFIG [--out DIR] [--seed K] [--key value ...] [-
 Train the generator of the YAML file CONFIG on the data it names, and write a model folder that `mogen sample` and
 `mogen run` take. CONFIG has the keys sampler (a sampler's name, or class_path and init_args), out and seed; and
 objectives (a set's name, a file, or a set inline), where the guidance of a model is to be trained for them: every label
-is a candidate asked for, and counted. Training that was stopped goes on from its newest checkpoint in DIR.
+is a candidate asked for, counted, and kept in DIR/ledger.sqlite, so that none is paid for twice. Training that was
+stopped goes on from its newest checkpoint in DIR, with the same data, network, options and seed.
 
 options:
   -h, --help   this text
@@ -62,17 +63,34 @@ def train(argv: Sequence[str]) -> int:
     sampler = built(config["sampler"])
     if not hasattr(sampler, "train"):
         raise ConfigError(f"expected a sampler that learns from data, got {type(sampler).__qualname__}")
-    labelled: dict[str, Any] = {}
     if config.get("objectives"):
-        objectives = objectives_of(config)
-        if "measure" not in inspect.signature(sampler.train).parameters:
-            raise ConfigError(f"expected a sampler whose guidance is trained, got {type(sampler).__qualname__}")
-        labelled = {"measure": objectives, "m": objectives.m}
-    print(f"training in {out}", file=sys.stderr)
-    sampler.train(out / "checkpoints", seed=seed, **labelled)
+        train_guided(sampler, objectives_of(config), out, seed)
+    else:
+        print(f"training in {out}", file=sys.stderr)
+        sampler.train(out / "checkpoints", seed=seed)
     sampler.save(out)
     print(f"a trained model in {out}: try `mogen sample {out} -n 10`")
     return 0
+
+
+def train_guided(sampler: Any, objectives: Any, out: Path, seed: int) -> None:
+    """Trains a sampler with its guidance, whose labels come through a ledger in the folder of the model."""
+    from mogen.oracle import Ledger, Oracle
+
+    if "measure" not in inspect.signature(sampler.train).parameters:
+        raise ConfigError(f"expected a sampler whose guidance is trained, got {type(sampler).__qualname__}")
+    print(f"training in {out}", file=sys.stderr)
+    with Ledger(out / "ledger.sqlite") as ledger:
+        oracle: Any = Oracle(objectives, ledger, budget=sys.maxsize)
+        before = oracle.paid
+        try:
+            sampler.train(out / "checkpoints", seed=seed, measure=oracle, m=objectives.m)
+        finally:
+            if oracle.asked:
+                fresh = f"{oracle.paid - before} of them measured now"
+                print(f"labels: {oracle.asked} candidates asked for, {fresh}, kept in {ledger.path}", file=sys.stderr)
+    for line in failures(out, objectives):
+        print(line, file=sys.stderr)
 
 
 def parsed(given: Any) -> tuple[Any, Any]:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
+
+from mogen.errors import ConfigError, RunError
 
 NEWEST = "newest.ckpt"
 
@@ -82,7 +85,8 @@ def train_steps(
     """Trains for so many steps, or until the module stops; goes on from the newest checkpoint in the folder, if any.
 
     A checkpoint, TensorBoard events and a CSV log go to the folder, a checkpoint after every `every` steps; without a
-    folder nothing is written. `options` go to Lightning's Trainer. The module is back on the CPU afterwards.
+    folder nothing is written. `options` go to Lightning's Trainer. The module is back on the CPU afterwards. Raises
+    `RunError` for a checkpoint that is not whole, `ConfigError` for an accelerator that is not there.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     every = min(every, steps)
@@ -97,21 +101,50 @@ def train_steps(
             CSVLogger(folder, name="", version="log"),
         ]
         newest = folder / NEWEST if (folder / NEWEST).is_file() else None
+    if newest is not None:
+        check_whole(newest)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = Trainer(
-            accelerator=accelerator,
-            devices=1,
-            max_epochs=-1,
+        trainer = built(
+            accelerator,
             max_steps=steps,
             callbacks=callbacks,
             logger=loggers or False,
             enable_checkpointing=folder is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             log_every_n_steps=log_interval(steps, every),
             **options,
         )
         loader = DataLoader(Steps(every), batch_size=None, num_workers=0)
         trainer.fit(module, loader, ckpt_path=newest, weights_only=newest is not None or None)
     module.to(torch.device("cpu"))
+
+
+def built(accelerator: str, **options: Any) -> Trainer:
+    """Lightning's trainer on one device, without a progress bar; raises `ConfigError` where it cannot be had here."""
+    try:
+        return Trainer(
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=-1,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"expected an accelerator and a precision that this machine has, got {accelerator!r} and "
+            f"{options.get('precision', '32-true')!r}: {reason}"
+        ) from error
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Raises `RunError` where a checkpoint cannot be read to its end."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is left of a file fails in many ways
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RunError(
+            f"expected a whole checkpoint, got one that cannot be read at {checkpoint} ({reason[:150]}): remove it to "
+            "train from the beginning"
+        ) from error

@@ -238,6 +238,7 @@ class GDSSSampler(Sampler[Any]):
             if reason := self.learner.too_few(self.record, self.trained()[0].kind):
                 raise DataError(reason)
             self._learn(self.learner.updates, folder / self.guidance if folder else None, seed)
+            print(f"gdss: {self._account_line()}", file=sys.stderr)
 
     def _network(self) -> object:
         """The network there is, or the shape of the one that is to be trained."""
