@@ -127,7 +127,7 @@ def fingerprint(batches: GraphBatches) -> str:
     made = hashlib.sha256()
     for name, value in parts(batches):
         made.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        made.update(value.cpu().contiguous().numpy())
+        made.update(value.cpu().contiguous().numpy().data)
     return made.hexdigest()
 
 
