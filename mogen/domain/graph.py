@@ -1,7 +1,8 @@
 """Dense batches of graphs, and their way to and from molecules and plain graphs.
 
 A molecule is its heavy atoms, kekulised: one type per atom, one order (0, 1, 2, 3) per pair of atoms. Formal charges,
-isotopes and stereochemistry are not kept. What the way back does about charges is written at `molecules`.
+isotopes of heavy atoms and stereochemistry are not kept; of several fragments (a salt, a solvate) only the one with
+most heavy atoms is. What the way back does about charges is written at `molecules`.
 """
 
 from __future__ import annotations
@@ -162,8 +163,9 @@ def encode_molecules(
 ) -> tuple[MolecularGraphs, list[int]]:
     """Molecules as integers, and the positions they had in the list.
 
-    With `skip`, unreadable molecules, unknown atoms and molecules that are too large are left out; otherwise the first
-    of them raises `CandidateError`.
+    Of several fragments the one with most heavy atoms counts. With `skip`, unreadable molecules, unknown atoms, dummy
+    atoms, hydrogens that are atoms ([2H], [H][H]) and molecules that are too large are left out; otherwise the first of
+    them raises `CandidateError`.
     """
     number = {Chem.GetPeriodicTable().GetAtomicNumber(symbol): index for index, symbol in enumerate(types)}
     atoms = np.full((len(smiles), max_atoms), -1, dtype=np.int8)
@@ -188,6 +190,9 @@ def _encode(
     mol = Chem.MolFromSmiles(text)
     if mol is None or mol.GetNumAtoms() == 0:
         raise CandidateError(f"expected a molecule in row {position}, got {text!r}")
+    mol = _main_fragment(mol) if "." in text else mol
+    if strange := _no_node(mol):
+        raise CandidateError(f"expected only heavy atoms as nodes in row {position}, got {strange} in {text!r}")
     Chem.RemoveStereochemistry(mol)
     mol = Chem.MolFromSmiles(Chem.MolToSmiles(mol))
     if mol.GetNumAtoms() > len(atoms):
@@ -206,13 +211,35 @@ def _encode(
         bonds[i, j] = bonds[j, i] = order
 
 
+def _main_fragment(mol: Chem.Mol) -> Chem.Mol:
+    """The fragment with most heavy atoms; of such the one with most hydrogens, then the first by its SMILES."""
+
+    def rank(part: Chem.Mol) -> tuple[int, int, str]:
+        return -part.GetNumHeavyAtoms(), -part.GetNumAtoms(onlyExplicit=False), Chem.MolToSmiles(part)
+
+    return min(Chem.GetMolFrags(mol, asMols=True), key=rank)
+
+
+def _no_node(mol: Chem.Mol) -> str:
+    """A dummy atom or a hydrogen that is an atom of its own, in words; nothing where there is neither."""
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() == 0:
+            return "a dummy atom (*)"
+        if atom.GetAtomicNum() == 1:
+            return "a hydrogen that is an atom of its own"
+    return ""
+
+
 def census(smiles: Sequence[str]) -> tuple[list[str], int]:
-    """The heavy atoms that readable molecules are made of, by atomic number, and how many the largest has."""
+    """The heavy atoms of molecules that can be encoded, by atomic number, and how many the largest has."""
     kinds, largest = set(), 0
     with rdBase.BlockLogs():
         for text in smiles:
             mol = Chem.MolFromSmiles(text)
-            if mol is not None:
+            if mol is not None and mol.GetNumAtoms():
+                mol = _main_fragment(mol) if "." in text else mol
+                if _no_node(mol):
+                    continue
                 kinds |= {(atom.GetAtomicNum(), atom.GetSymbol()) for atom in mol.GetAtoms()}
                 largest = max(largest, mol.GetNumAtoms())
     if not kinds:

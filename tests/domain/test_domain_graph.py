@@ -61,6 +61,32 @@ def test_what_does_not_fit_is_one_sentence_or_left_out() -> None:
     assert rows == [1] and molecules(graphs, QM9_ATOMS) == ["CO"]
 
 
+def test_of_several_fragments_the_one_with_most_heavy_atoms_is_kept() -> None:
+    types = ("C", "N", "O", "Na", "Cl")
+    texts = ["CO.[Na+]", "[NH4+].[Cl-]", "[Cl-].[NH4+]", "Cl.CCN", "O.O.CC.O", "C1.C1N", "[2H]O[2H].CC"]
+    graphs, rows = encode_molecules(texts, types, 3)
+    assert rows == list(range(len(texts)))
+    assert molecules(graphs, types) == ["CO", "N", "N", "CCN", "CC", "CCN", "CC"]
+    assert molecules(encode_molecules(["CO.[Na+]"], QM9_ATOMS, 2)[0], QM9_ATOMS) == ["CO"]  # the ion need not fit
+    assert census(["CO.[Na+]", "CCN.Cl"]) == (["C", "N", "O"], 3)
+    # of what is generated the fragment with the longest SMILES, as published
+    two = MolecularGraphs(torch.tensor([[0, 0, 2, 4]]).to(torch.int8), torch.zeros(1, 4, 4, dtype=torch.uint8))
+    two.bonds[0, 0, 1] = two.bonds[0, 1, 0] = 1
+    assert molecules(two, ("C", "N", "O", "F", "Na")) == ["[NaH]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("*CC", "dummy"), ("[2H]C", "hydrogen"), ("[H][H]", "hydrogen"), ("[H+]", "hydrogen"), ("C.*CC", "dummy")],
+)
+def test_dummy_atoms_and_hydrogens_are_no_nodes(text: str, words: str) -> None:
+    types = ("*", "H", "C")
+    with pytest.raises(CandidateError, match=f"expected only heavy atoms as nodes in row 0, got a {words}"):
+        encode_molecules([text], types, 9)
+    assert encode_molecules([text, "[13CH4]", "[H]C([H])C"], types, 9, skip=True)[1] == [1, 2]
+    assert census([text, "CC"]) == (["C"], 2)
+
+
 def test_census_names_atoms_and_the_largest_size() -> None:
     assert census(["CCO", "not one", "CCl"]) == (["C", "O", "Cl"], 3)
     with pytest.raises(CandidateError, match="at least one"):
@@ -126,7 +152,10 @@ def test_a_graph_without_atoms_is_no_molecule() -> None:
 
 
 def test_the_longest_fragment_is_kept() -> None:
-    graphs, _ = encode_molecules(["CCCO.C"], QM9_ATOMS, 9)
+    graphs, _ = encode_molecules(["CCCOC"], QM9_ATOMS, 9)
+    oxygen = int((graphs.atoms[0] == 2).nonzero())
+    last = next(node for node in range(5) if graphs.bonds[0, oxygen, node] and graphs.bonds[0, node].sum() == 1)
+    graphs.bonds[0, oxygen, last] = graphs.bonds[0, last, oxygen] = 0
     assert molecules(graphs, QM9_ATOMS) == ["CCCO"]
     assert molecules(graphs, QM9_ATOMS, is_whole=False) == ["C.CCCO"]
 
