@@ -253,7 +253,9 @@ class GDSSSampler(Sampler[Any]):
     @property
     def environment(self) -> AtomEnvironment:
         """Molecules of the model's atoms and sizes, built atom by atom: what baselines search beside this sampler."""
-        kind = self.trained()[0].kind
+        if self.model is None:
+            raise ConfigError("expected a model that is trained already for baselines beside it, got none")
+        kind = self.model.kind
         if not kind.types:
             raise ConfigError("expected a model of molecules for baselines beside it, got one of plain graphs")
         return AtomEnvironment(kind.types, kind.max_nodes)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mogen.domain.graph import Graph
+from mogen.errors import ConfigError
 from mogen.experiment import Experiment, FinalSampling
 from mogen.objective import ObjectiveSet, objective
 from mogen.oracle import Ledger, Oracle
@@ -88,3 +89,9 @@ def test_a_run_over_plain_graphs_leaves_no_empty_file_of_molecules(tmp_path: Pat
     Experiment(OBJECTIVES, steered(), budget=40, out=tmp_path / "run", progress=False, final=final).run()
     assert not (tmp_path / "run" / "front.sdf").exists()
     assert "front.sdf" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_no_baseline_stands_beside_plain_graphs_or_nothing() -> None:
+    for sampler, words in ((steered(), "got one of plain graphs"), (GDSSSampler(), "got none")):
+        with pytest.raises(ConfigError, match=words):
+            _ = sampler.environment
