@@ -25,7 +25,7 @@ def card_text(facts: Mapping[str, Any], weights: int) -> str:
         f"- network: {short(model['network'])}, {weights:,} weights, says {model['prediction']}",
         f"- processes: nodes {short(model['sde_x'])}, edges {short(model['sde_adj'])}",
         f"- sampled by {short(facts['solver'])} in {facts['steps']} steps",
-        *(f"- {name.replace('_', ' ')}: {value}" for name, value in card.items()),
+        *(f"- {name.replace('_', ' ')}: {value}" for name, value in card.items() if value is not None),
     ]
     if kind["types"]:
         lines += ["", LIMITS]

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from mogen.cli.outcome import table
 from mogen.dataset.models import model_folder
 from mogen.domain.molecule import Molecule
 from mogen.errors import ConfigError, RunError
@@ -184,3 +185,13 @@ def test_a_scalarization_that_cannot_be_saved_is_refused_before_anything_is_meas
 
 def test_the_model_that_is_shipped_is_still_read() -> None:
     assert type(GDSSSampler.load(model_folder("gdss-qm9")).scalarization).__name__ == "WeightedSum"
+
+
+def test_a_run_without_a_look_has_null_in_its_files_and_nothing_on_the_terminal(tmp_path: Path) -> None:
+    final = FinalSampling(partitions=1, per_preference=0)
+    result = Experiment(OBJECTIVES, steered(), budget=1, out=tmp_path / "run", progress=False, final=final).run()
+    written = json.loads((tmp_path / "run" / "summary.json").read_text())["sampler"]
+    assert written["looks"] == 0 and written["effective_share"] is None
+    assert "looks 0" in table(result.summary) and "effective" not in table(result.summary)
+    assert "<td>effective share</td><td>–</td>" in (tmp_path / "run" / "report.html").read_text()
+    assert "effective" not in (tmp_path / "run" / "model" / "card.md").read_text()
