@@ -395,6 +395,7 @@ int blocks(int b, int v, int d, int e, int h, int depth, const float **weights, 
     const size_t size = divided(&s, 1, 0, NULL, &k);
     vec *base = room(size + (size_t)depth * width + v + states, &held);
     if (!base) return 1;
+    const unsigned mode = hurry();
     divided(&s, 1, 0, base, &k);
     vec *mod = base + size, *exists = mod + (size_t)depth * width, *x = exists + v, *y = x + v * d;
     for (int g = 0; g < b; g += L) {
@@ -410,6 +411,7 @@ int blocks(int b, int v, int d, int e, int h, int depth, const float **weights, 
         take(graphs, v * d, x, nodes + (size_t)g * v * d);
         take(graphs, s.p * e, y, edges + (size_t)g * s.p * e);
     }
+    rest(mode);
     free(held);
     return 0;
 }
@@ -429,6 +431,7 @@ int blocks_back(int b, int v, int d, int e, int h, int depth, const float **weig
     const size_t size = divided(&s, chunk, 1, NULL, &k);
     vec *base = room(size + (size_t)chunk * (2 * depth * width + v + states) + depth * of_pairs, &held);
     if (!base) return 1;
+    const unsigned mode = hurry();
     divided(&s, chunk, 1, base, &k);
     vec *mod = base + size, *of_mod = mod + (size_t)chunk * depth * width, *exists = of_mod + (size_t)chunk * depth * width;
     vec *of_x = exists + chunk * v, *of_y = of_x + chunk * v * d, *lanes = of_y + (size_t)chunk * s.p * e;
@@ -490,6 +493,7 @@ int blocks_back(int b, int v, int d, int e, int h, int depth, const float **weig
             }
             of_weights += count;
         }
+    rest(mode);
     free(held);
     return 0;
 }

@@ -8,6 +8,21 @@
 #include <immintrin.h>
 #endif
 
+/* From `hurry` to `rest` numbers below 1e-38 are nothing: gradients of trained networks hold many, and a processor takes
+ * a hundred times longer for each. */
+#ifdef __SSE__
+#include <xmmintrin.h>
+static unsigned hurry(void) {
+    const unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+}
+static void rest(unsigned before) { _mm_setcsr(before); }
+#else
+static unsigned hurry(void) { return 0; }
+static void rest(unsigned before) { (void)before; }
+#endif
+
 #define L 16
 typedef float vec __attribute__((vector_size(4 * L)));
 typedef int32_t ivec __attribute__((vector_size(4 * L)));

@@ -186,6 +186,7 @@ int edge_scores(int b, int v, int features, int heads, int depth, int powers, in
     void *space;
     vec *base = room((size_t)p * (channels + 2) + v * (1 + 2 * nodes + 3 * v) + largest, &space);
     if (!space) return 1;
+    const unsigned mode = hurry();
     vec *states = base, *said = states + (size_t)p * channels, *pairs = said + p, *exists = pairs + p;
     vec *one = exists + v, *two = one + v * nodes, *A = two + v * nodes, *spare = A + v * v;
     vec *work = A + 3 * v * v;
@@ -214,6 +215,7 @@ int edge_scores(int b, int v, int features, int heads, int depth, int powers, in
         }
         take(graphs, v * v, spare, out + (size_t)g * v * v);
     }
+    rest(mode);
     free(space);
     return 0;
 }
@@ -372,6 +374,7 @@ int edge_gradients(int b, int v, int features, int heads, int depth, int powers,
     const size_t own = (size_t)p * (2 * channels + 2) + v * (1 + 2 * nodes + 3 * v);
     vec *work = room(kept_size + node_size + own + largest, &space);
     if (!space) return 1;
+    const unsigned mode = hurry();
     vec *states = SHARE(p * channels), *of_states = SHARE(p * channels), *of_said = SHARE(p), *pairs = SHARE(p);
     vec *exists = SHARE(v), *one = SHARE(v * nodes), *two = SHARE(v * nodes), *A = SHARE(3 * v * v);
     vec *all_nodes = SHARE(node_size), *all_kept = SHARE(kept_size);
@@ -413,6 +416,7 @@ int edge_gradients(int b, int v, int features, int heads, int depth, int powers,
             vec *other = of_here; of_here = of_there; of_there = other;
         }
     }
+    rest(mode);
     free(space);
     return 0;
 }
@@ -426,6 +430,7 @@ int node_scores(int b, int v, int features, int depth, int hidden, const float *
     void *space;
     vec *base = room((size_t)v * (2 + 2 * v + total + 3 * widest) + p + 4 * TILE * total, &space);
     if (!space) return 1;
+    const unsigned mode = hurry();
     vec *A = base, *smooth = A + v * v, *exists = smooth + v * v, *root = exists + v, *states = root + v;
     vec *here = states + v * total, *y = here + v * widest, *said = y + v * widest, *edges = said + v * widest;
     vec *work = edges + p;
@@ -451,6 +456,7 @@ int node_scores(int b, int v, int features, int depth, int hidden, const float *
             for (int f = 0; f < features; f++) said[i * features + f] *= exists[i];
         take(graphs, v * features, said, out + (size_t)g * v * features);
     }
+    rest(mode);
     free(space);
     return 0;
 }
@@ -464,6 +470,7 @@ int node_gradients(int b, int v, int features, int depth, int hidden, const floa
     const size_t own = (size_t)v * (2 + 2 * v + 7 * total + 3 * widest + features) + p;
     vec *work = room(own + ROWS_BACK * 4 * total, &space);
     if (!space) return 1;
+    const unsigned mode = hurry();
     vec *A = SHARE(v * v), *smooth = SHARE(v * v), *exists = SHARE(v), *root = SHARE(v), *edges = SHARE(p);
     vec *states = SHARE(v * total), *of_states = SHARE(v * total), *sums = SHARE(v * total), *here = SHARE(v * widest);
     vec *of_here = SHARE(v * widest), *of_y = SHARE(v * widest), *of_said = SHARE(v * features);
@@ -507,6 +514,7 @@ int node_gradients(int b, int v, int features, int depth, int hidden, const floa
             gathered(v, wide, smooth, here, of_y);
         }
     }
+    rest(mode);
     free(space);
     return 0;
 }
