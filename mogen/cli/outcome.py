@@ -47,8 +47,10 @@ def table(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def amount(value: float) -> str:
-    """A count with separators, or a share."""
+def amount(value: float | None) -> str:
+    """A count with separators, a share, or a dash where there is none."""
+    if value is None:
+        return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 

@@ -225,18 +225,18 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def baselines(names: Sequence[str], sampler: Any) -> dict[str, Any]:
-    """The baselines of a config; of the default ones, those that suit what the sampler makes (at least one must)."""
+    """The baselines of a config; of the default ones, those that suit what the sampler makes, if any."""
     made: dict[str, Any] = {}
-    unsuited = {}
+    unsuited: dict[str, list[str]] = {}
     for text in names:
         try:
             made[baseline_name(text)] = baseline(text, sampler)
         except ConfigError as error:
-            unsuited[text] = error
-            if tuple(names) != settings.BASELINES or len(unsuited) == len(names):
-                raise next(iter(unsuited.values())) from error
-    for text, reason in unsuited.items():
-        print(f"without the baseline {text}: {reason}", file=sys.stderr)
+            if tuple(names) != settings.BASELINES:
+                raise
+            unsuited.setdefault(str(error), []).append(text)
+    for reason, left in unsuited.items():
+        print(f"without the baseline{'s' * (len(left) > 1)} {', '.join(left)}: {reason}", file=sys.stderr)
     return made
 
 

@@ -95,3 +95,14 @@ def test_no_baseline_stands_beside_plain_graphs_or_nothing() -> None:
     for sampler, words in ((steered(), "got one of plain graphs"), (GDSSSampler(), "got none")):
         with pytest.raises(ConfigError, match=words):
             _ = sampler.environment
+
+
+def test_default_baselines_are_left_out_beside_plain_graphs(capsys: pytest.CaptureFixture[str]) -> None:
+    from mogen.cli.config import BASELINES
+    from mogen.cli.run_command import baselines
+
+    assert baselines(BASELINES, steered()) == {}
+    said = capsys.readouterr().err
+    assert said.startswith("without the baselines random, nsga2, graph_ga: expected") and said.count("\n") == 1
+    with pytest.raises(ConfigError, match="plain graphs"):
+        baselines(["random"], steered())
