@@ -123,8 +123,8 @@ class GraphTraining:
     """How a graph diffusion model is trained.
 
     Args:
-        data: qm9, zinc250k, ego_small, community_small, enzymes, grid, planar, sbm, community, grid_generated, a file of
-            SMILES, or a .json file of graphs.
+        data: qm9, zinc250k, ego_small, community_small, enzymes, grid, planar, sbm, community, grid_generated, a file
+            of SMILES, or a .json file of graphs.
         network: the network; the graph transformer where none is given.
         sde_x: the process of nodes; VP from .1 to 20 where none is given.
         sde_adj: the process of edges; the same.
