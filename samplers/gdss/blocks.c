@@ -32,42 +32,6 @@ INLINE vec inverse(vec x) { return 1.f / x; }
 #endif
 INLINE vec sigmoid(vec x) { return inverse(1.f + power_of_two(least(all(HIGHEST), x * -LOG2E))); }
 
-/* out (M x N) += A (M x K) W (K x N), and b where there is one */
-INLINE void more_tile(const int R, const int C, int K, const vec *A, int lda, const float *W, int ldw, const float *b,
-                      vec *out, int ldo) {
-    vec sum[3][8];
-#pragma GCC unroll 3
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) sum[r][c] = b ? out[r * ldo + c] + b[c] : out[r * ldo + c];
-    for (int k = 0; k < K; k++) {
-#pragma GCC unroll 3
-        for (int r = 0; r < R; r++) {
-            vec a = A[r * lda + k];
-#pragma GCC unroll 8
-            for (int c = 0; c < C; c++) sum[r][c] += a * W[k * ldw + c];
-        }
-    }
-#pragma GCC unroll 3
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) out[r * ldo + c] = sum[r][c];
-}
-INLINE void more_strip(const int R, int N, int K, const vec *A, int lda, const float *W, const float *b, vec *out, int ldo) {
-    int n = 0;
-    for (; n + 8 <= N; n += 8) more_tile(R, 8, K, A, lda, W + n, N, b ? b + n : b, out + n, ldo);
-    for (; n < N; n++) more_tile(R, 1, K, A, lda, W + n, N, b ? b + n : b, out + n, ldo);
-}
-static void more(int M, int N, int K, const vec *A, int lda, const float *W, const float *b, vec *out, int ldo) {
-    int m = 0;
-    for (; m + 3 <= M; m += 3) more_strip(3, N, K, A + m * lda, lda, W, b, out + m * ldo, ldo);
-    for (; m < M; m++) more_strip(1, N, K, A + m * lda, lda, W, b, out + m * ldo, ldo);
-}
-static void product(int M, int N, int K, const vec *A, int lda, const float *W, vec *out, int ldo) {
-    for (int m = 0; m < M; m++) memset(out + m * ldo, 0, sizeof(vec) * N);
-    more(M, N, K, A, lda, W, NULL, out, ldo);
-}
-
 /* W (K x N) += A^T (K x M) G (M x N), and then b += the rows of G, by lane */
 INLINE void lanes_tile(const int R, const int C, int M, const vec *A, int lda, const vec *G, int ldg, vec *W, int ldw) {
     vec sum[4][4];
@@ -239,7 +203,7 @@ static void attend(const shape *s, const float **w, const vec *mod, const vec *m
         }
     mix(v, h, columns, k->A, 0, k->qkv + 2 * d, 3 * d, 1.f, k->mixed, d);
     memcpy(k->one, nodes, sizeof(vec) * v * d);
-    more(v, d, d, k->mixed, d, w[2 * OUT], w[2 * OUT + 1], k->one, d);
+    linear_more(v, d, d, k->mixed, d, w[2 * OUT], w[2 * OUT + 1], k->one, d);
     normalised(v, d, k->one, k->hat2, k->by2);
     modulated(v, d, k->hat2, mod + 2 * d, mod + 3 * d, k->z);
     linear(v, 2 * d, d, k->z, d, w[2 * NODE_IN], w[2 * NODE_IN + 1], k->u, 2 * d);
@@ -253,7 +217,7 @@ static int hear(const shape *s, const float **w, int m, space *k) {
         for (int c = 0; c < h; c++) k->folded[r * h + c] = k->P[(i * v + j) * h + c] + k->P[(j * v + i) * h + c];
         for (int c = 0; c < e; c++) k->heard[r * e + c] = k->y[(m + r) * e + c] + k->ends[i * e + c] + k->ends[j * e + c];
     }
-    more(rows, e, h, k->folded, h, w[2 * HEARD], w[2 * HEARD + 1], k->heard, e);
+    linear_more(rows, e, h, k->folded, h, w[2 * HEARD], w[2 * HEARD + 1], k->heard, e);
     linear(rows, 2 * e, e, k->heard, e, w[2 * EDGE_IN], w[2 * EDGE_IN + 1], k->hidden, 2 * e);
     return rows;
 }
@@ -264,11 +228,11 @@ static void block(const shape *s, const float **w, const vec *mod, const vec *ma
     attend(s, w, mod, mask, nodes, edges, k);
     memcpy(nodes, k->one, sizeof(vec) * v * d);
     for (int c = 0; c < v * 2 * d; c++) k->u[c] *= sigmoid(k->u[c]);
-    more(v, d, 2 * d, k->u, 2 * d, w[2 * NODE_OUT], w[2 * NODE_OUT + 1], nodes, d);
+    linear_more(v, d, 2 * d, k->u, 2 * d, w[2 * NODE_OUT], w[2 * NODE_OUT + 1], nodes, d);
     for (int m = 0; m < s->p; m += TILE) {
         const int rows = hear(s, w, m, k);
         for (int c = 0; c < rows * 2 * e; c++) k->hidden[c] *= sigmoid(k->hidden[c]);
-        more(rows, e, 2 * e, k->hidden, 2 * e, w[2 * EDGE_OUT], w[2 * EDGE_OUT + 1], edges + m * e, e);
+        linear_more(rows, e, 2 * e, k->hidden, 2 * e, w[2 * EDGE_OUT], w[2 * EDGE_OUT + 1], edges + m * e, e);
     }
 }
 
@@ -287,25 +251,25 @@ static void block_back(const shape *s, const float **w, const float **t, const v
                        vec *of_nodes, vec *of_edges, vec *of_mod, vec **lanes, space *k) {
     const int v = s->v, p = s->p, d = s->d, e = s->e, h = s->h, columns = d / h;
     memcpy(k->of_two, of_nodes, sizeof(vec) * v * d);
-    product(v, 2 * d, d, of_nodes, d, t[NODE_OUT], k->of_u, 2 * d);
+    linear(v, 2 * d, d, of_nodes, d, t[NODE_OUT], NULL, k->of_u, 2 * d);
     bent_back(v * 2 * d, k->u, k->bent, k->of_u);
-    product(v, d, 2 * d, k->of_u, 2 * d, t[NODE_IN], k->wide, d);
+    linear(v, d, 2 * d, k->of_u, 2 * d, t[NODE_IN], NULL, k->wide, d);
     modulated_back(v, d, k->wide, k->hat2, k->by2, mod + 2 * d, of_mod + 2 * d, of_mod + 3 * d, of_nodes);
     memcpy(k->of_out, of_nodes, sizeof(vec) * v * d);
-    product(v, d, d, of_nodes, d, t[OUT], k->wide, d);
+    linear(v, d, d, of_nodes, d, t[OUT], NULL, k->wide, d);
 
     memset(k->of_P, 0, sizeof(vec) * v * v * h);
     memset(k->of_ends, 0, sizeof(vec) * v * e);
     for (int m = 0; m < p; m += TILE) {
         const int rows = hear(s, w, m, k);
         vec *of_out = of_edges + m * e, *of_heard = k->of_y + m * e;
-        product(rows, 2 * e, e, of_out, e, t[EDGE_OUT], k->of_hidden, 2 * e);
+        linear(rows, 2 * e, e, of_out, e, t[EDGE_OUT], NULL, k->of_hidden, 2 * e);
         bent_back(rows * 2 * e, k->hidden, k->hidden, k->of_hidden);
         gradient_by_lane(rows, e, 2 * e, k->hidden, 2 * e, of_out, e, lanes[EDGE_OUT]);
         gradient_by_lane(rows, 2 * e, e, k->heard, e, k->of_hidden, 2 * e, lanes[EDGE_IN]);
-        product(rows, e, 2 * e, k->of_hidden, 2 * e, t[EDGE_IN], of_heard, e);
+        linear(rows, e, 2 * e, k->of_hidden, 2 * e, t[EDGE_IN], NULL, of_heard, e);
         gradient_by_lane(rows, e, h, k->folded, h, of_heard, e, lanes[HEARD]);
-        product(rows, h, e, of_heard, e, t[HEARD], k->folded, h);
+        linear(rows, h, e, of_heard, e, t[HEARD], NULL, k->folded, h);
         for (int r = 0; r < rows; r++) {
             const int i = k->first[m + r], j = k->second[m + r];
             for (int c = 0; c < h; c++) {
@@ -351,13 +315,13 @@ static void block_back(const shape *s, const float **w, const float **t, const v
     for (int m = 0; m < p; m += TILE) {
         const int rows = p - m < TILE ? p - m : TILE;
         gradient_by_lane(rows, 2 * h, e, k->y + m * e, e, k->of_gates + m * 2 * h, 2 * h, lanes[GATES]);
-        more(rows, e, 2 * h, k->of_gates + m * 2 * h, 2 * h, t[GATES], NULL, k->of_y + m * e, e);
+        linear_more(rows, e, 2 * h, k->of_gates + m * 2 * h, 2 * h, t[GATES], NULL, k->of_y + m * e, e);
         normalised(rows, e, edges + m * e, k->hats, k->bys);
         modulated_back(rows, e, k->of_y + m * e, k->hats, k->bys, mod + 4 * d, of_mod + 4 * d, of_mod + 4 * d + e,
                        of_edges + m * e);
     }
-    product(v, d, 3 * d, k->of_qkv, 3 * d, t[QKV], k->wide, d);
-    more(v, d, e, k->of_ends, e, t[ENDS], NULL, k->wide, d);
+    linear(v, d, 3 * d, k->of_qkv, 3 * d, t[QKV], NULL, k->wide, d);
+    linear_more(v, d, e, k->of_ends, e, t[ENDS], NULL, k->wide, d);
     modulated_back(v, d, k->wide, k->hat1, k->by1, mod, of_mod, of_mod + d, of_nodes);
 }
 

@@ -67,16 +67,19 @@ static vec inverse_root(vec x) {
     return x;
 }
 
-enum { KEEP, ELU, TANH };
+enum { KEEP, ELU, TANH, MORE };
 
-/* R rows and C columns of f(A W + b): they stay in registers over all K */
+/* R rows and C columns of f(A W + b), or of out + A W + b (MORE): they stay in registers over all K; b may be NULL */
 INLINE void tile(const int R, const int C, int K, const vec *A, int lda, const float *W, int ldw, const float *b, vec *out,
                  int ldo, int f) {
     vec sum[4][8];
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-        for (int c = 0; c < C; c++) sum[r][c] = all(b[c]);
+        for (int c = 0; c < C; c++) {
+            const vec bias = b ? all(b[c]) : (vec){0};
+            sum[r][c] = f == MORE ? out[r * ldo + c] + bias : bias;
+        }
     for (int k = 0; k < K; k++) {
 #pragma GCC unroll 4
         for (int r = 0; r < R; r++) {
@@ -94,9 +97,9 @@ INLINE void tile(const int R, const int C, int K, const vec *A, int lda, const f
 INLINE void strip(const int R, int N, int K, const vec *A, int lda, const float *W, int ldw, const float *b, vec *out,
                   int ldo, int f) {
     int n = 0;
-    for (; n + 8 <= N; n += 8) tile(R, 8, K, A, lda, W + n, ldw, b + n, out + n, ldo, f);
-    for (; n + 4 <= N; n += 4) tile(R, 4, K, A, lda, W + n, ldw, b + n, out + n, ldo, f);
-    for (; n < N; n++) tile(R, 1, K, A, lda, W + n, ldw, b + n, out + n, ldo, f);
+    for (; n + 8 <= N; n += 8) tile(R, 8, K, A, lda, W + n, ldw, b ? b + n : b, out + n, ldo, f);
+    for (; n + 4 <= N; n += 4) tile(R, 4, K, A, lda, W + n, ldw, b ? b + n : b, out + n, ldo, f);
+    for (; n < N; n++) tile(R, 1, K, A, lda, W + n, ldw, b ? b + n : b, out + n, ldo, f);
 }
 INLINE void product_of(int M, int N, int K, const vec *A, int lda, const float *W, int ldw, const float *b, vec *out, int ldo,
                        const int f) {
@@ -107,6 +110,9 @@ INLINE void product_of(int M, int N, int K, const vec *A, int lda, const float *
 /* out (M x N) = f(A (M x K) W (K x N) + b) */
 static void linear(int M, int N, int K, const vec *A, int lda, const float *W, const float *b, vec *out, int ldo) {
     product_of(M, N, K, A, lda, W, N, b, out, ldo, KEEP);
+}
+static void linear_more(int M, int N, int K, const vec *A, int lda, const float *W, const float *b, vec *out, int ldo) {
+    product_of(M, N, K, A, lda, W, N, b, out, ldo, MORE);
 }
 static void linear_elu(int M, int N, int K, const vec *A, int lda, const float *W, const float *b, vec *out, int ldo) {
     product_of(M, N, K, A, lda, W, N, b, out, ldo, ELU);
