@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mogen import plugins
 from mogen.cli import config as settings
@@ -25,6 +25,8 @@ def sample(
     chains: str | None = None,
     fixed: str | None = None,
     core: str | None = None,
+    keep: Literal["core", "atoms"] = "core",
+    device: str | None = None,
     format: str = "pdb",
     relax: bool = False,
     pack: bool = False,
@@ -46,6 +48,8 @@ def sample(
         chains: the chains of the input to use, such as A,B (default: all)
         fixed: residues that keep the input's coordinates, such as 1-20,35, counted along the input from 1
         core: a SMILES every molecule is to contain, extended where it has *, for a model of molecules as graphs
+        keep: whether the core's bonds are kept, or only its atoms
+        device: where graphs are drawn, such as cuda, for a model of graphs
         format: pdb or cif, for conformations; xtc or dcd, with a topology, where mdtraj is installed
         relax: close peptide bonds, moving no CA by 0.3 Å or more, before conformations are written
         pack: also write conformations with side chains, where pyfaspr is installed
@@ -65,7 +69,11 @@ def sample(
     if core is not None:
         if not hasattr(sampler, "contain"):
             raise ConfigError(f"expected a model of molecules as graphs for --core, got {type(sampler).__qualname__}")
-        sampler.contain(core)
+        sampler.contain(core, keep)
+    if device is not None:
+        if not hasattr(sampler, "draw_on"):
+            raise ConfigError(f"expected a model of graphs for --device, got {type(sampler).__qualname__}")
+        sampler.draw_on(device)
     if input is not None:
         from mogen.cli.conformations import write_conformations
 

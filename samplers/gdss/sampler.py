@@ -180,6 +180,11 @@ class GDSSSampler(Sampler[Any]):
             reason = " ".join(str(error).split())[:150]
             raise ConfigError(f"expected a device that is there, got {self.device!r}: {reason}") from error
 
+    def draw_on(self, device: str) -> None:
+        """Draws graphs on this device from now on."""
+        self.device = device
+        self.model = self._placed(self.trained()[0])
+
     def _set_core(self) -> None:
         """Reads the core; raises a sentence where the model cannot have it."""
         if self.core_text is None or self.model is None:

@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 import torch
 
+from mogen.cli.main import main
 from mogen.errors import ConfigError
 from samplers.diffusion import VE, VP
 from samplers.gdss.model import GraphKind, GraphModel, beside
@@ -110,3 +111,16 @@ def test_a_compiled_network_says_the_same() -> None:
             again = model.score(fields, t)
             for field in ("x", "adj"):
                 assert torch.allclose(again[field], exact[field], atol=1e-4)
+
+
+def test_the_command_line_says_where_graphs_are_drawn_and_what_of_a_core_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sample(*options: str) -> int:
+        return main(["sample", "gdss-qm9", "-n", "3", "--out", str(tmp_path / "found.csv"), *options])
+
+    assert sample("--device", "cpu", "--core", "*CO", "--keep", "atoms") == 0
+    rows = (tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 4 and all("O" in row for row in rows[1:])
+    assert sample("--device", "nowhere") != 0
+    assert "expected a device that is there, got 'nowhere'" in capsys.readouterr().err
