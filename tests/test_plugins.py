@@ -217,8 +217,10 @@ def test_a_run_made_of_plugins_only(installed, tmp_path):
 def test_a_sampler_without_an_environment_beside_our_baselines(installed, tmp_path):
     options = ["--objectives", "tiny_set", "--sampler", "tiny_sampler", "--budget", "24", "--out", "run"]
     done = mogen(installed, "run", *options, cwd=tmp_path)
-    assert done.returncode == 2 and "'random' cannot stand beside" in done.stderr and "--baselines" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 and "without the baseline" in done.stderr and "cannot stand beside" in done.stderr
+    named = mogen(installed, "run", *options, "--baselines", "[random]", "--overwrite", "true", cwd=tmp_path)
+    assert named.returncode == 2 and "'random' cannot stand beside" in named.stderr and "--baselines" in named.stderr
+    assert "Traceback" not in done.stderr + named.stderr
 
 
 def test_a_distribution_that_cannot_be_imported_is_one_line(installed, tmp_path):
