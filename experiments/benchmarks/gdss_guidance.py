@@ -85,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=None, help="of the solver (default: the model's own)")
     parser.add_argument("--strength", type=float, default=100.0, help="of the predictor's push")
     parser.add_argument("--weight", type=float, default=2.0, help="of the classifier-free condition")
+    parser.add_argument("--looks", type=int, default=5, help="at the particles, of each round")
+    parser.add_argument("--trial", type=int, default=None, help="candidates after which looks ask a belief (steering)")
     parser.add_argument("--novelty", type=float, default=0.0, help="lambda of the predictor's guidance")
     parser.add_argument("--scalarization", default="sum", choices=["sum", "tchebycheff"])
     parser.add_argument("--partitions", type=int, default=3, help="of the lattice of preferences")
@@ -170,7 +172,7 @@ class Job:
             model=options.model,
             steps=options.steps,
             guidance=self.method if self.method in GUIDANCES else "particles",  # type: ignore[arg-type]
-            steering=Steering(particles=8, round=32, looks=5),
+            steering=Steering(particles=8, round=32, looks=options.looks, trial=options.trial),
             predictor=Predictor(
                 **common, strength_x=options.strength, strength_adj=options.strength, novelty=options.novelty
             ),

@@ -141,8 +141,8 @@ class Learner(ABC):
         weight[:, :least] = 0
         return torch.multinomial(weight, 1, replacement=True, generator=generator).squeeze(1)
 
-    def training(self, updates: int) -> GraphTraining:
-        """The schedule of a training of so many updates."""
+    def training(self, updates: int, model: GraphModel) -> GraphTraining:
+        """The schedule of a training of so many updates beside a model."""
         return GraphTraining(
             updates=updates,
             batch=self.batch,
@@ -151,6 +151,7 @@ class Learner(ABC):
             average=0.99,
             checkpoint_every=self.checkpoint_every,
             accelerator=self.accelerator,
+            times=None if isinstance(model.network, GraphTransformer) else (1.0, 1.0),
         )
 
     def batches(self, model: GraphModel, record: Record, seed: int, updates: int, cost: float = 3.0) -> GraphBatches:
@@ -259,7 +260,7 @@ class Predictor(Learner):
                 self.values = self.build(model, record.m)
             self.values.network.scale(value)
         batches = self.batches(model, record, seed, updates)
-        self.values = train(self.training(updates), self.values.requires_grad_(True), batches, folder, seed)
+        self.values = train(self.training(updates, model), self.values.requires_grad_(True), batches, folder, seed)
         return model
 
     def to(self, device: torch.device) -> None:
@@ -382,7 +383,7 @@ class Conditioning(Learner):
         model.drop = self.drop
         cost = 3.5 if model.is_self_conditioned else 3.0  # half of the graphs are told what the network says of them
         batches = self.batches(model, record, seed, updates, cost)
-        model = train(self.training(updates), model.requires_grad_(True), batches, folder, seed)
+        model = train(self.training(updates, model), model.requires_grad_(True), batches, folder, seed)
         model.evaluations = evaluations
         return model.requires_grad_(False)
 

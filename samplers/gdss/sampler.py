@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
@@ -52,7 +52,10 @@ class Steering:
         looks: how often predictions are measured in the course of a whole reverse process.
         start: the largest time at which they are.
         threshold: share of effective particles below which a group is resampled.
-        oversample: particles per candidate in `sample`.
+        oversample: particles per candidate in `sample`, and in `fit` once belief leads.
+        trial: candidates asked for in `fit` after which predictions are no longer measured but judged by a belief, a
+            Gaussian process of everything measured until then; of every group only the best that are new are then
+            asked for. Null for never.
     """
 
     def __init__(
@@ -65,12 +68,16 @@ class Steering:
         start: float = 0.5,
         threshold: float = 0.5,
         oversample: int = 4,
+        trial: int | None = None,
     ) -> None:
         for name, value in (("particles", particles), ("round", round), ("looks", looks), ("oversample", oversample)):
             if value < 1:
                 raise ConfigError(f"expected {name} of at least 1 in steering, got {value}")
         self.particles, self.round, self.rounds, self.strength = particles, round, rounds, strength
+        if trial is not None and trial < 2:
+            raise ConfigError(f"expected trial of at least 2 in steering, got {trial}")
         self.looks, self.start, self.threshold, self.oversample = looks, start, threshold, oversample
+        self.trial = trial
 
 
 COUNTS = ("network_evaluations", "training_evaluations", "measured", "looks", "resampled_groups")
@@ -298,15 +305,39 @@ class GDSSSampler(Sampler[Any]):
             for _ in range(self.steering.rounds):
                 before = len(self.record)
                 preference = self.preference.sample(groups, m, generator=generator).float()
-                group = torch.arange(groups).repeat_interleave(self.steering.particles)
-                guide = self.record.measured(measure, self.scalarization, preference, self.candidates)
-                self.steered(guide, group, generator)
+                is_tried = self.steering.trial is not None and before >= self.steering.trial
+                self.belief = self._belief() if is_tried else None
+                if self.belief is not None:
+                    self._ask_believed(measure, preference, generator)
+                else:
+                    group = torch.arange(groups).repeat_interleave(self.steering.particles)
+                    guide = self.record.measured(measure, self.scalarization, preference, self.candidates)
+                    self.steered(guide, group, generator)
                 idle = idle + 1 if len(self.record) == before else 0
                 if idle == PATIENCE:
                     break
         except BudgetExhausted:
             pass
-        self.belief = Belief.of(self.record.keys, self.record.utility, is_plain=not self.trained()[0].kind.types)
+        self.belief = self._belief()
+
+    def _belief(self) -> Belief | None:
+        """What is believed after everything measured so far."""
+        assert self.record is not None
+        return Belief.of(self.record.keys, self.record.utility, is_plain=not self.trained()[0].kind.types)
+
+    def _ask_believed(
+        self, measure: Measure[Any], preference: Float[Tensor, "k m"], generator: torch.Generator | None
+    ) -> None:
+        """Measures, of particles steered by the belief, those of every group that are new and thought best."""
+        assert self.record is not None
+        wanted = self.steering.particles
+        group = torch.arange(len(preference)).repeat_interleave(wanted * self.steering.oversample)
+        fields = self.steered(self.believed(preference), group, generator)
+        place = torch.arange(len(preference)).repeat_interleave(wanted)
+        made: list[Any] = [None] * len(place)
+        self.place(fields, place, made, set(self.record.keys))
+        rows = [row for row, item in enumerate(made) if item is not None]
+        self.record.ask(measure, [made[row] for row in rows], preference[place[rows]])
 
     def _fit_learner(
         self, learner: Learner, measure: Measure[Any], m: int, generator: torch.Generator, seed: int
@@ -473,8 +504,8 @@ class GDSSSampler(Sampler[Any]):
 
         return worth
 
-    def place(self, fields: Fields, place: Tensor, made: list[Any]) -> None:
-        """Gives the best different particles of every group to its empty places."""
+    def place(self, fields: Fields, place: Tensor, made: list[Any], known: Collection[str] = ()) -> None:
+        """Gives the best different particles of every group, none of them known, to its empty places."""
         items, worth = self.candidates(fields), fields["worth"].cpu()
         free: dict[int, list[int]] = {}
         for row, item in enumerate(made):
@@ -483,7 +514,7 @@ class GDSSSampler(Sampler[Any]):
         seen: set[tuple[int, str]] = set()
         for particle in worth.argsort(descending=True, stable=True).tolist():
             name, item = int(fields["group"][particle]), items[particle]
-            if item is None or (name, item.key) in seen or not free.get(name):
+            if item is None or item.key in known or (name, item.key) in seen or not free.get(name):
                 continue
             seen.add((name, item.key))
             made[free[name].pop(0)] = item

@@ -38,7 +38,7 @@ MATTER = (
         "edge_weight",
         "least_time",
     ),
-    *("precision", "sde_x", "sde_adj"),
+    *("times", "optimizer", "precision", "sde_x", "sde_adj"),
 )
 """the options that a training cannot go on without; the data and the network are told by themselves"""
 PRIOR = ("location", "spread")
@@ -75,8 +75,10 @@ def train(
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         is_decoupled=not is_published,
+        has_muon=training.optimizer == "muon",
         average=training.average,
         least_time=training.least_time,
+        times=training.times,
         weights={"adj": training.edge_weight},
         clip=training.clip,
         warmup=training.warmup,

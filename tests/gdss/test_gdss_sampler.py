@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -195,10 +197,11 @@ def test_the_loss_falls_on_a_few_graphs(file: str, shape: Any) -> None:
     assert values[-1] < 0.75 * values[0]
 
 
+@pytest.mark.parametrize("options", [{"optimizer": "adam"}, {"optimizer": "muon", "times": (2.0, 6.0)}])
 def test_a_training_that_was_killed_ends_as_an_uninterrupted_one(
-    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = training(file).run(tmp_path / "whole", 3)
+    whole, _ = training(file, **options).run(tmp_path / "whole", 3)
     at = GraphBatches.at
 
     def stop(self: GraphBatches, step: int) -> Any:
@@ -208,9 +211,9 @@ def test_a_training_that_was_killed_ends_as_an_uninterrupted_one(
 
     monkeypatch.setattr(GraphBatches, "at", stop)
     with pytest.raises(OSError, match="killed"):
-        training(file).run(tmp_path / "cut", 3)
+        training(file, **options).run(tmp_path / "cut", 3)
     monkeypatch.setattr(GraphBatches, "at", at)
-    cut, _ = training(file).run(tmp_path / "cut", 3)
+    cut, _ = training(file, **options).run(tmp_path / "cut", 3)
     for one, two in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True):
         assert torch.equal(one, two)
     curves = [(tmp_path / name / "log" / "metrics.csv").read_text().splitlines() for name in ("whole", "cut")]
@@ -271,11 +274,14 @@ def nitrogen(molecule: Molecule) -> float:
     return molecule.smiles.upper().count("N") / len(molecule.smiles)
 
 
-def test_steering_asks_within_the_budget_and_moves_candidates_along_the_preference(file: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trial", [None, 24])
+def test_steering_asks_within_the_budget_and_moves_candidates_along_the_preference(
+    trial: int | None, file: str, tmp_path: Path
+) -> None:
     sampler: Sampler[Molecule] = GDSSSampler(
         training=training(file, updates=120, batch=36, learning_rate=1e-2, checkpoint_every=120),
         steps=10,
-        steering=Steering(particles=16, round=32, looks=5, start=0.9, strength=40.0, oversample=8),
+        steering=Steering(particles=16, round=32, looks=5, start=0.9, strength=40.0, oversample=8, trial=trial),
     )
     objectives: ObjectiveSet[Molecule] = ObjectiveSet([oxygen, nitrogen])
     ledger = Ledger(tmp_path / "ledger.sqlite")
@@ -302,6 +308,47 @@ def test_steering_asks_within_the_budget_and_moves_candidates_along_the_preferen
     with pytest.raises(ConfigError, match="n x 2"):
         loaded.sample(torch.zeros(3, 0))
     ledger.close()
+
+
+def test_after_the_trial_only_what_is_new_and_thought_best_of_its_group_is_measured(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler: GDSSSampler = GDSSSampler(
+        training=training(file, updates=60, batch=36, learning_rate=1e-2, checkpoint_every=60),
+        steps=10,
+        steering=Steering(particles=4, round=8, looks=5, start=0.9, trial=20, oversample=4),
+    )
+    objectives: ObjectiveSet[Molecule] = ObjectiveSet([oxygen, nitrogen])
+    asked: list[list[str]] = []
+    begun: list[tuple[int, int]] = []
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        oracle: Oracle[Molecule] = Oracle(objectives, ledger, budget=50)
+
+        def measure(candidates: Sequence[Molecule], *, preference: torch.Tensor | None = None) -> Any:
+            asked.append([item.key for item in candidates])
+            return oracle(candidates, preference=preference)
+
+        believed = sampler._ask_believed
+
+        def watched(*arguments: Any) -> None:
+            assert sampler.record is not None
+            begun.append((len(asked), len(sampler.record)))
+            believed(*arguments)
+
+        monkeypatch.setattr(sampler, "_ask_believed", watched)
+        sampler.fit(measure, m=2, generator=torch.Generator().manual_seed(0))
+    assert len(begun) >= 2
+    for start, before in begun:
+        assert before >= 20
+        call, known = asked[start], {key for part in asked[:start] for key in part}
+        assert len(call) <= 8, "as many of every group as it has places"
+        assert not known & set(call), "nothing is asked for twice"
+    for (start, _), (end, _) in pairwise(begun):
+        assert end == start + 1, "no prediction on the way is measured"
+    assert sampler.belief is not None
+    for wrong in (0, 1):
+        with pytest.raises(ConfigError, match="expected trial of at least 2"):
+            Steering(trial=wrong)
 
 
 def published_file(folder: Path, *, strange: bool = False) -> Path:
@@ -487,6 +534,6 @@ def test_no_model_and_broken_models_are_one_sentence(tmp_path: Path) -> None:
         GDSSSampler().sample(torch.zeros(1, 0))
     with pytest.raises(RunError, match=r"sampler\.yaml"):
         GDSSSampler.load(tmp_path)
-    for wrong in ({"updates": 0}, {"least_time": 0.0}):
+    for wrong in ({"updates": 0}, {"least_time": 0.0}, {"times": (0.0, 1.0)}, {"optimizer": "sgd"}):
         with pytest.raises(ConfigError, match="expected"):
             GraphTraining(**wrong)  # type: ignore[arg-type]
