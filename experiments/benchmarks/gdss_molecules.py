@@ -67,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         "--model", required=True, nargs="+", help="model folders or names, or published checkpoints (.pth, .npz)"
     )
     parser.add_argument("--data", default="qm9", help="qm9, zinc250k or a file of SMILES")
-    parser.add_argument("--solver", default="pc", choices=["pc", "s4", "em", "reverse", "heun", "dpm", "own"])
+    solvers = ["pc", "s4", "em", "reverse", "heun", "dpm", "dpm_sde", "own"]
+    parser.add_argument("--solver", default="pc", choices=solvers)
     parser.add_argument("--norms", default="batch", choices=["batch", "item"], help="norms of the Langevin corrector")
     parser.add_argument("--steps", type=int, default=None, help="default: the model's own with own, 1000 otherwise")
     parser.add_argument("--spacing", type=float, default=None, help="of the times looked at (default: the model's own)")
@@ -136,6 +137,7 @@ def solver_of(name: str, data: str, own: Solver, norms: Any) -> Solver:
         "reverse": ReverseDiffusion(),
         "heun": Heun(),
         "dpm": DPMSolverPlusPlus(),
+        "dpm_sde": DPMSolverPlusPlus(noise=1.0),
         "own": own,
     }[name]
 

@@ -128,7 +128,9 @@ def final_moments(sde: SDE, solver: Solver, steps: int, end: float) -> tuple[flo
 
 @pytest.mark.parametrize("sde", PROCESSES, ids=names)
 @pytest.mark.parametrize(
-    "solver", [EulerMaruyama(), ReverseDiffusion(), S4(Langevin(steps=0))], ids=["euler", "reverse", "s4"]
+    "solver",
+    [EulerMaruyama(), ReverseDiffusion(), S4(Langevin(steps=0)), DPMSolverPlusPlus(1.0), DPMSolverPlusPlus(0.5)],
+    ids=["euler", "reverse", "s4", "dpm", "dpm half"],
 )
 def test_the_reverse_process_has_its_moments_to_weak_order_one(sde: SDE, solver: Solver) -> None:
     mean, std = moments(sde, 0.1)
@@ -198,8 +200,9 @@ def flat(fields: Fields) -> Tensor:
         S4(Langevin(0.05, 1.0, norms="batch")),
         Heun(),
         DPMSolverPlusPlus(),
+        DPMSolverPlusPlus(1.0),
     ],
-    ids=["euler", "reverse", "pc", "s4", "heun", "dpm"],
+    ids=["euler", "reverse", "pc", "s4", "heun", "dpm", "dpm noisy"],
 )
 @pytest.mark.parametrize("sde", [VP(0.1, 20.0), VE(0.02, 30.0)], ids=["VP", "VE"])
 def test_exact_scores_give_the_covariance_of_nodes_and_edges(sde: SDE, solver: Solver) -> None:
