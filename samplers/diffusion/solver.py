@@ -276,9 +276,9 @@ class DPMSolverPlusPlus(Solver):
     """DPM-Solver++(2M): multistep in lambda = log(scale / std) on x_0-predictions (Lu et al. 2022, algorithms 2 and 4).
 
     For flat fields and scores that are told the time. With h the step in lambda and n the square of `noise`, the linear
-    part is solved exactly: std_next / std e^(-n h) x + scale_next (1 - e^(-h - n h)) x_0 + std_next sqrt(1 - e^(-2 n h))
-    z. The probability flow (noise 0, order 2), the reverse process (noise 1), or between. The last step, to the data
-    itself, is the prediction.
+    part is solved exactly: x goes to std_next / std e^(-n h) x + scale_next (1 - e^(-h - n h)) x_0 + std_next
+    sqrt(1 - e^(-2 n h)) z. That is the probability flow (noise 0, order 2), the reverse process (noise 1), or one
+    between. The last step, to the data itself, is the prediction.
 
     Args:
         noise: how much of the reverse process' noise, from 0 to 1.
