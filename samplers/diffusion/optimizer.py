@@ -13,11 +13,12 @@ from mogen.errors import ConfigError, RunError
 
 
 def inner_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """The matrices inside the blocks of networks, whose inputs and outputs are both hidden states."""
+    """The matrices inside the `blocks` of networks, whose inputs and outputs are both hidden states."""
     found: list[nn.Parameter] = []
     for part in model.modules():
-        if isinstance(part, nn.ModuleList):
-            found += [item for item in part.parameters() if item.ndim == 2 and item.requires_grad]
+        blocks = getattr(part, "blocks", None)
+        if isinstance(blocks, nn.ModuleList):
+            found += [item for item in blocks.parameters() if item.ndim == 2 and item.requires_grad]
     return list({id(item): item for item in found}.values())
 
 

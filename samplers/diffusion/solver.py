@@ -273,12 +273,12 @@ class Heun(Solver):
 
 @final
 class DPMSolverPlusPlus(Solver):
-    """DPM-Solver++(2M): multistep in lambda = log(scale / std) on x_0-predictions (Lu et al. 2022, algorithms 2 and 4).
+    """DPM-Solver++(2M): multistep in lambda = log(scale / std) on x_0-predictions (Lu et al. 2022, algorithm 2).
 
     For flat fields and scores that are told the time. With h the step in lambda and n the square of `noise`, the linear
     part is solved exactly: x goes to std_next / std e^(-n h) x + scale_next (1 - e^(-h - n h)) x_0 + std_next
-    sqrt(1 - e^(-2 n h)) z. That is the probability flow (noise 0, order 2), the reverse process (noise 1), or one
-    between. The last step, to the data itself, is the prediction.
+    sqrt(1 - e^(-2 n h)) z. That is the probability flow (noise 0, order 2), the reverse process (noise 1,
+    their SDE-DPM-Solver++), or one between. The last step, to the data itself, is the prediction.
 
     Args:
         noise: how much of the reverse process' noise, from 0 to 1.
@@ -315,8 +315,8 @@ class DPMSolverPlusPlus(Solver):
                 share = over(1 / (2 * ratio), guess)
                 guess = (1 + share) * guess - share * before[name]
             churn = self.noise**2 * h if self.noise else torch.zeros_like(h)
-            kept = over(then.std / now.std * torch.exp(-churn) - 1, guess) * fields[name]
-            mean[name] = kept - over(then.scale * torch.expm1(-h - churn), guess) * guess
+            kept = over(then.std / now.std * torch.exp(-churn), guess) * fields[name]
+            mean[name] = kept - over(then.scale * torch.expm1(-h - churn), guess) * guess - fields[name]
             width[name] = self.noise_scale * then.std * (-torch.expm1(-2 * churn)).sqrt()
         if not self.noise:
             moved = process.move(fields, mean)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mogen.domain.graph import MolecularGraphs
 from mogen.errors import ConfigError, RunError
 from mogen.preference import Scalarization
-from samplers.diffusion import ClassifierFree, Fields, Guidance, PredictorGuidance, asked_values
+from samplers.diffusion import SDE, VP, ClassifierFree, Fields, Guidance, PredictorGuidance, Symmetric, asked_values
 from samplers.diffusion.guidance import check_push
 from samplers.gdss.data import GraphBatches
 from samplers.gdss.model import GraphKind, GraphModel
@@ -141,6 +141,11 @@ class Learner(ABC):
         weight[:, :least] = 0
         return torch.multinomial(weight, 1, replacement=True, generator=generator).squeeze(1)
 
+    def times(self, model: GraphModel) -> tuple[float, float] | None:
+        """The distribution of times to train on beside a model; nothing for that of new models."""
+        del model
+        return (1.0, 1.0)
+
     def training(self, updates: int, model: GraphModel) -> GraphTraining:
         """The schedule of a training of so many updates beside a model."""
         return GraphTraining(
@@ -151,7 +156,7 @@ class Learner(ABC):
             average=0.99,
             checkpoint_every=self.checkpoint_every,
             accelerator=self.accelerator,
-            times=None if isinstance(model.network, GraphTransformer) else (1.0, 1.0),
+            times=self.times(model),
         )
 
     def batches(self, model: GraphModel, record: Record, seed: int, updates: int, cost: float = 3.0) -> GraphBatches:
@@ -387,12 +392,22 @@ class Conditioning(Learner):
         model.evaluations = evaluations
         return model.requires_grad_(False)
 
+    def times(self, model: GraphModel) -> tuple[float, float] | None:
+        return None if all(is_usual(sde) for sde in (model.sde_x, model.sde_adj)) else (1.0, 1.0)
+
     def context(self, preference: Float[Tensor, "n m"], scalarization: Scalarization) -> Fields:
         return {"value": asked_values(preference, self.known, scalarization, share=self.share, reach=self.reach)}
 
     def guidance(self, scalarization: Scalarization) -> Guidance:
         del scalarization
         return ClassifierFree(self.weight)
+
+
+def is_usual(sde: SDE) -> bool:
+    """Whether a process is the one new models have, wherever sampling starts from."""
+    flat = sde.sde if isinstance(sde, Symmetric) else sde
+    usual = VP(0.1, 20.0)
+    return isinstance(flat, VP) and (flat.beta_min, flat.beta_max) == (usual.beta_min, usual.beta_max)
 
 
 def size_weights(

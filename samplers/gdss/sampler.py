@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
@@ -45,17 +45,17 @@ class Steering:
     """How particles are steered.
 
     Args:
-        particles: of each preference in `fit`.
-        round: particles drawn together in `fit`.
+        particles: of each preference in `fit`; once belief leads, candidates asked for of each preference.
+        round: candidates or particles of a round of `fit`, over all its preferences.
         rounds: at most so many of them; the budget usually ends earlier.
         strength: how much a worth of 1 counts, as a logarithm of a weight.
-        looks: how often predictions are measured in the course of a whole reverse process.
+        looks: how often predictions are measured, or judged, in the course of a whole reverse process.
         start: the largest time at which they are.
         threshold: share of effective particles below which a group is resampled.
         oversample: particles per candidate in `sample`, and in `fit` once belief leads.
-        trial: candidates asked for in `fit` after which predictions are no longer measured but judged by a belief, a
-            Gaussian process of everything measured until then; of every group only the best that are new are then
-            asked for. Null for never.
+        trial: candidates asked for after which `fit` begins no more rounds whose predictions are measured: `oversample`
+            times as many particles are then judged by a belief, a Gaussian process of everything measured until then,
+            and only the best that are new are asked for. Null for never.
     """
 
     def __init__(
@@ -278,8 +278,9 @@ class GDSSSampler(Sampler[Any]):
         """Asks for candidates until the budget ends, and keeps what was learned for `sample`, when nothing is measured.
 
         Particles: rounds of particles steered by what predictions of the clean graph measure, each group by one
-        preference; every prediction that is measured is asked for. Learned guidance: labels first, then rounds of
-        guided samples that are labels as well. Without a model, one is trained first.
+        preference; every prediction that is measured is asked for; after a trial by what is believed of them. Learned
+        guidance: labels first, then rounds of guided samples that are labels as well. Without a model, one is trained
+        first.
         """
         described_scalarization(self.scalarization)  # what cannot be saved is said before anything is spent
         generator = generator if generator is not None else torch.Generator()
@@ -306,7 +307,7 @@ class GDSSSampler(Sampler[Any]):
                 before = len(self.record)
                 preference = self.preference.sample(groups, m, generator=generator).float()
                 is_tried = self.steering.trial is not None and before >= self.steering.trial
-                self.belief = self._belief() if is_tried else None
+                self.belief = self._belief() if is_tried and not idle else None
                 if self.belief is not None:
                     self._ask_believed(measure, preference, generator)
                 else:
@@ -330,12 +331,13 @@ class GDSSSampler(Sampler[Any]):
     ) -> None:
         """Measures, of particles steered by the belief, those of every group that are new and thought best."""
         assert self.record is not None
-        wanted = self.steering.particles
-        group = torch.arange(len(preference)).repeat_interleave(wanted * self.steering.oversample)
-        fields = self.steered(self.believed(preference), group, generator)
+        wanted, known = self.steering.particles, set(self.record.keys)
         place = torch.arange(len(preference)).repeat_interleave(wanted)
         made: list[Any] = [None] * len(place)
-        self.place(fields, place, made, set(self.record.keys))
+        together = max(1, self.batch // (wanted * self.steering.oversample))
+        for part in torch.arange(len(preference)).split(together):
+            group = part.repeat_interleave(wanted * self.steering.oversample)
+            self.place(self.steered(self.believed(preference), group, generator), place, made, known)
         rows = [row for row, item in enumerate(made) if item is not None]
         self.record.ask(measure, [made[row] for row in rows], preference[place[rows]])
 
@@ -504,8 +506,12 @@ class GDSSSampler(Sampler[Any]):
 
         return worth
 
-    def place(self, fields: Fields, place: Tensor, made: list[Any], known: Collection[str] = ()) -> None:
-        """Gives the best different particles of every group, none of them known, to its empty places."""
+    def place(self, fields: Fields, place: Tensor, made: list[Any], known: set[str] | None = None) -> None:
+        """Gives the best different particles of every group to its empty places.
+
+        Where it is told which are known, none of these, which those it gives are added to; otherwise two groups may
+        have the same.
+        """
         items, worth = self.candidates(fields), fields["worth"].cpu()
         free: dict[int, list[int]] = {}
         for row, item in enumerate(made):
@@ -514,8 +520,12 @@ class GDSSSampler(Sampler[Any]):
         seen: set[tuple[int, str]] = set()
         for particle in worth.argsort(descending=True, stable=True).tolist():
             name, item = int(fields["group"][particle]), items[particle]
-            if item is None or item.key in known or (name, item.key) in seen or not free.get(name):
+            if item is None or (name, item.key) in seen or not free.get(name):
                 continue
+            if known is not None:
+                if item.key in known:
+                    continue
+                known.add(item.key)
             seen.add((name, item.key))
             made[free[name].pop(0)] = item
 

@@ -41,6 +41,8 @@ MATTER = (
     *("times", "optimizer", "precision", "sde_x", "sde_adj"),
 )
 """the options that a training cannot go on without; the data and the network are told by themselves"""
+BEFORE = {"times": [1.0, 1.0], "optimizer": "adam"}
+"""what older trainings had that say nothing of it"""
 PRIOR = ("location", "spread")
 """arguments of a process that sampling alone starts from"""
 
@@ -160,7 +162,8 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> None:
         raise RunError(f"expected a readable {path}, got {' '.join(str(error).split())[:150]}") from error
     if not isinstance(kept, Mapping):
         raise RunError(f"expected what a training's checkpoints belong to in {path}, got {type(kept).__name__}")
-    others = [name for name in facts if name in kept and differs(kept[name], facts[name])]
+    begun = {**BEFORE, **kept}
+    others = [name for name in facts if name in begun and differs(begun[name], facts[name])]
     if others:
         raise RunError(
             f"expected the training that the checkpoints in {folder} belong to, got another {', '.join(others)}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -30,8 +31,8 @@ class NetworkShape(ABC):
 
     encoding: Literal["order", "classes"]
     prediction: Literal["published", "data"]
-    optimizer: Literal["adam", "muon"]
-    times: tuple[float, float]
+    optimizer: Literal["adam", "muon"] = "adam"
+    times: tuple[float, float] = (1.0, 1.0)
     """what it is trained with where nothing else is wanted"""
 
     @abstractmethod
@@ -102,8 +103,6 @@ class Published(NetworkShape):
 
     encoding = "order"
     prediction = "published"
-    optimizer = "adam"
-    times = (1.0, 1.0)
 
     def __init__(
         self,
@@ -215,8 +214,8 @@ class GraphTraining:
         self.least_time = least_time
         usual = self.network.times if sde_x is None and sde_adj is None else (1.0, 1.0)
         self.times, self.optimizer = times or usual, optimizer or self.network.optimizer
-        if len(self.times) != 2 or not min(self.times) > 0:
-            raise ConfigError(f"expected two times above 0 in training, got {times}")
+        if len(self.times) != 2 or not min(self.times) > 0 or not all(map(math.isfinite, self.times)):
+            raise ConfigError(f"expected times of two finite numbers above 0 in training, got {times}")
         if self.optimizer not in ("adam", "muon"):
             raise ConfigError(f"expected optimizer adam or muon in training, got {optimizer!r}")
         if not spacing > 0:
@@ -252,6 +251,8 @@ class GraphTraining:
             "graphs": sum(kind.sizes),
             "left_out": skipped,
             "updates": self.updates,
+            "optimizer": self.optimizer,
+            "times": list(self.times),
             "seed": seed,
         }
 

@@ -13,6 +13,9 @@ from torch import nn
 from mogen.errors import ConfigError, RunError
 from samplers.diffusion.module import EVEN, ScoreModule
 from samplers.diffusion.optimizer import MuonAdamW, inner_matrices
+from samplers.gdss.network import PublishedNetwork
+from samplers.gdss.predictor import ValueNetwork
+from samplers.gdss.transformer import GraphTransformer
 
 
 class Net(nn.Module):
@@ -53,6 +56,15 @@ def test_the_matrices_inside_are_those_of_the_blocks() -> None:
     assert [id(item) for item in inner_matrices(network)] == [id(block.weight) for block in network.blocks]
     with pytest.raises(ConfigError, match="expected a network with blocks for the optimizer muon"):
         MuonAdamW.of(nn.Linear(3, 3), lr=0.1, weight_decay=0.0)
+
+
+def test_outputs_of_graph_networks_are_not_turned() -> None:
+    body = GraphTransformer(3, 4, width=16, edge_width=8, depth=2, heads=2, walks=2)
+    names = {id(item): name for name, item in ValueNetwork(body, 2).named_parameters()}
+    found = [names[id(item)] for item in inner_matrices(ValueNetwork(body, 2))]
+    assert found and all(name.startswith("body.blocks.") for name in found)
+    with pytest.raises(ConfigError, match="muon"):
+        MuonAdamW.of(PublishedNetwork(4), lr=0.1, weight_decay=0.0)
 
 
 def test_both_optimisers_at_once_are_each_by_itself() -> None:
