@@ -68,7 +68,7 @@ class Steering:
         start: float = 0.5,
         threshold: float = 0.5,
         oversample: int = 4,
-        trial: int | None = None,
+        trial: int | None = 100,
     ) -> None:
         for name, value in (("particles", particles), ("round", round), ("looks", looks), ("oversample", oversample)):
             if value < 1:

@@ -33,7 +33,8 @@ class NetworkShape(ABC):
     prediction: Literal["published", "data"]
     optimizer: Literal["adam", "muon"] = "adam"
     times: tuple[float, float] = (1.0, 1.0)
-    """what it is trained with where nothing else is wanted"""
+    spacing: float = 1.0
+    """what it is trained with, and sampled from, where nothing else is wanted"""
 
     @abstractmethod
     def build(self, kind: GraphKind) -> nn.Module:
@@ -58,6 +59,7 @@ class Transformer(NetworkShape):
     prediction = "data"
     optimizer = "muon"
     times = (2.0, 6.0)
+    spacing = 2.0
 
     def __init__(
         self,
@@ -156,9 +158,10 @@ class GraphTraining:
         times: parameters of the Beta distribution that nine tenths of the times trained on follow, 1 and 1 for uniform
             ones. Where nothing is given these, but 2 and 6 for transformers whose processes are not given either: then
             most are between .05 and .4, where graphs take shape.
-        solver: how the model is sampled from; DPM-Solver++ where none is given.
+        solver: how the model is sampled from; DPM-Solver++ where none is given, with the reverse process' noise.
         steps: its steps.
-        spacing: of the times it looks at: 1 for evenly spaced ones, 2 for squares of such.
+        spacing: of the times it looks at: 1 for evenly spaced ones, 2 for squares of such, as transformers have where
+            nothing is given.
         checkpoint_every: updates between checkpoints.
         kept_every: updates after which the model as it is then is kept, in `at-<updates>` beside the checkpoints; 0 for
             never.
@@ -187,7 +190,7 @@ class GraphTraining:
         least_time: float = 1e-3,
         solver: Solver | None = None,
         steps: int = 200,
-        spacing: float = 1.0,
+        spacing: float | None = None,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
         precision: str = "32-true",
@@ -218,9 +221,10 @@ class GraphTraining:
             raise ConfigError(f"expected times of two finite numbers above 0 in training, got {times}")
         if self.optimizer not in ("adam", "muon"):
             raise ConfigError(f"expected optimizer adam or muon in training, got {optimizer!r}")
-        if not spacing > 0:
+        self.spacing = self.network.spacing if spacing is None else spacing
+        if not self.spacing > 0:
             raise ConfigError(f"expected a spacing above 0 in training, got {spacing}")
-        self.solver, self.steps, self.spacing = solver or DPMSolverPlusPlus(), steps, spacing
+        self.solver, self.steps = solver or DPMSolverPlusPlus(noise=1.0), steps
         self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
         self.skip_broken, self.has_labels, self.kept_every = skip_broken, has_labels, kept_every
 
