@@ -585,7 +585,8 @@ class GDSSSampler(Sampler[Any]):
         `effective_share` is the mean over looks of the mean over their groups, `least_effective_share` the least of any
         group. A saved model goes on from what its card says.
         """
-        before = {key: self.card[key] for key in ACCOUNTS if key in self.card} if self.record is None else {}
+        kept = {key: self.card.get(key) for key in ACCOUNTS} if self.record is None else {}
+        before = {key: value for key, value in kept.items() if isinstance(value, int | float)}
         if self.record is None and not before:
             return {}
         found: dict[str, Any] = {

@@ -95,6 +95,14 @@ def test_effective_particles_are_in_the_summary_the_line_and_the_page(
     assert f"<td>{spent['effective_share']:.3f}</td>" in page
 
 
+def test_words_in_a_card_are_no_accounts(tmp_path: Path) -> None:
+    shipped = GDSSSampler(model="gdss-qm9")
+    shipped.card["measured"] = "10,000 molecules"
+    shipped.save(tmp_path / "again")
+    assert "10,000 molecules" in (tmp_path / "again" / "card.md").read_text()
+    assert GDSSSampler.load(tmp_path / "again").accounts() == {}
+
+
 def test_without_a_look_no_particle_is_called_effective(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sampler = steered()
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
