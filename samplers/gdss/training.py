@@ -53,6 +53,7 @@ class Transformer(NetworkShape):
         walks: random-walk features of nodes.
         hops: random-walk features of edges.
         is_self_conditioned: whether it is told what it said the step before (Chen et al. 2023).
+        paths: features of nodes and edges by walks that never turn back in the graph that is likely: rings.
     """
 
     encoding = "classes"
@@ -70,11 +71,14 @@ class Transformer(NetworkShape):
         walks: int = 6,
         hops: int = 6,
         is_self_conditioned: bool = False,
+        paths: int = 0,
     ) -> None:
         if width % heads:
             raise ConfigError(f"expected a width that {heads} heads divide, got {width}")
+        if paths < 0 or paths == 1:
+            raise ConfigError(f"expected paths of 0 or at least 2, got {paths}")
         self.width, self.edge_width, self.depth, self.heads, self.walks = width, edge_width, depth, heads, walks
-        self.hops, self.is_self_conditioned = hops, is_self_conditioned
+        self.hops, self.is_self_conditioned, self.paths = hops, is_self_conditioned, paths
 
     def build(self, kind: GraphKind) -> nn.Module:
         return GraphTransformer(
@@ -87,6 +91,7 @@ class Transformer(NetworkShape):
             self.walks,
             hops=self.hops,
             is_self_conditioned=self.is_self_conditioned,
+            paths=self.paths,
         )
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 from samplers.diffusion import Fields
 from samplers.gdss.blocks import suits, through
 from samplers.gdss.packed import Pairs, pairs_of
+from samplers.gdss.rings import Likely, ring_features
 from samplers.products import Linear
 
 
@@ -36,6 +37,10 @@ class GraphTransformer(nn.Module):
         hops: steps of the walk whose probabilities between the nodes of a pair are features of its edge; 0 for none.
         is_self_conditioned: whether it also hears what it said the step before (`last_x` and `last_adj` among the
             fields, nothing where they are not given; Chen et al. 2023, Analog Bits, section 3.2).
+        paths: steps of walks that never turn back, in the graph that is likely: how many there are between the nodes of
+            a pair (and from a node to itself) are features, and how far an edge is from being a bridge; of the graph
+            that every noisy edge says by itself and, where it is self-conditioned, of what was said the step before.
+            They say which rings there are; 0 for none.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class GraphTransformer(nn.Module):
         conditions: int = 0,
         hops: int = 0,
         is_self_conditioned: bool = False,
+        paths: int = 0,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -63,15 +69,20 @@ class GraphTransformer(nn.Module):
             "conditions": conditions,
             "hops": hops,
             "is_self_conditioned": is_self_conditioned,
+            "paths": paths,
         }
         self.features, self.edge_classes, self.walks, self.hops = features, edge_classes, walks, hops
-        self.is_self_conditioned = is_self_conditioned
+        self.is_self_conditioned, self.paths = is_self_conditioned, paths
         times = 2 if is_self_conditioned else 1
+        counts = times * (paths + 1) if paths else 0
         self.time = nn.Sequential(Linear(64, width), nn.SiLU(), Linear(width, width), nn.SiLU())
-        self.node_in = Linear(times * features + walks, width)
-        self.edge_in = Linear(times * edge_classes + hops, edge_width)
+        self.node_in = Linear(times * features + walks + counts, width)
+        self.edge_in = Linear(times * edge_classes + hops + counts, edge_width)
         self.blocks = nn.ModuleList(Block(width, edge_width, heads) for _ in range(depth))
         self.node_out, self.edge_out = head(width, features), head(edge_width, edge_classes)
+        if paths:
+            self.likely = Likely(edge_classes, width)
+            self.overall = Linear(counts, width)
         self.conditions = conditions
         if conditions:
             self.condition = Condition(conditions, width)
@@ -93,6 +104,14 @@ class GraphTransformer(nn.Module):
         if self.is_self_conditioned:
             of_nodes.append(fields.get("last_x", torch.zeros_like(x)))
             of_edges.append(fields.get("last_adj", torch.zeros_like(adj)))
+        if self.paths:
+            seen = [self.likely(adj, told)]
+            if self.is_self_conditioned:
+                seen.append(of_edges[-1][..., 1:].sum(-1))
+            counts = torch.cat([ring_features(likely * pair_mask(mask), mask, self.paths) for likely in seen], dim=-1)
+            of_nodes.append(counts.diagonal(dim1=1, dim2=2).mT)
+            of_edges.append(counts)
+            told = told + self.overall(counts.sum((1, 2)) / (2 * mask.sum(1, keepdim=True)))
         pairs = pairs_of(x.shape[1], x.device)
         nodes, edges = self.node_in(torch.cat(of_nodes, dim=-1)), self.edge_in(pairs.pack(torch.cat(of_edges, dim=-1)))
         blocks: list[Any] = list(self.blocks)

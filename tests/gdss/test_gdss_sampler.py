@@ -45,7 +45,18 @@ def training(file: str, **options: Any) -> GraphTraining:
     return GraphTraining(file, Transformer(**TINY), atoms=["C", "N", "O"], **{**settings, **options})
 
 
-@pytest.mark.parametrize("options", [{}, {"hops": 0}, {"hops": 3}, {"walks": 0}, {"is_self_conditioned": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"hops": 0},
+        {"hops": 3},
+        {"walks": 0},
+        {"is_self_conditioned": True},
+        {"paths": 5},
+        {"paths": 2, "is_self_conditioned": True},
+    ],
+)
 def test_the_transformer_is_equivariant_symmetric_and_masked(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = GraphTransformer(3, 4, **TINY | options)
