@@ -26,6 +26,7 @@ def show(name: str) -> None:
             name of a model, a dotted path, or FILE.py:attribute
     """
     from mogen.dataset import listing
+    from mogen.dataset.generated import RECIPES
 
     plugins.check_rooms()
     kinds = [kind for kind, group in GROUPS.items() if name in plugins.names(group)]
@@ -34,6 +35,8 @@ def show(name: str) -> None:
         _show_object(name, kind.removesuffix("s"), plugins.load(GROUPS[kind], name))
     if name in data:
         _show_dataset(data[name])
+    elif name in RECIPES and not kinds:
+        _show_recipe(name)
     elif "samplers" in kinds and (model := _model(name)):  # a sampler and a trained model of it share a name
         print()
         _show_model(model)
@@ -54,7 +57,9 @@ def _show_elsewhere(name: str, data: Mapping[str, Any]) -> None:
     elif "." in name and "/" not in name:
         _show_object(name, "dotted path", plugins.load_dotted(name))
     else:
-        known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data)
+        from mogen.dataset.generated import RECIPES
+
+        known = {item for group in GROUPS.values() for item in plugins.names(group)} | set(data) | set(RECIPES)
         near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise PluginError(
@@ -191,6 +196,13 @@ def _show_dataset(found: Any) -> None:
     print(f"file: {found.path or 'not found; bring it with `mogen data import` or `mogen data get`'}")
     if found.sha256:
         print(f"sha256: {found.sha256}")
+
+
+def _show_recipe(name: str) -> None:
+    from mogen.dataset.generated import COUNT, RECIPES, SEED
+
+    print(f"{name} (data set)\n{' '.join((RECIPES[name].__doc__ or '').split())}")
+    print(f"graphs: {COUNT}, made here from seed {SEED}, without a file; the first fifth is the test set")
 
 
 COMMAND = show

@@ -58,6 +58,7 @@ def test_every_name_is_explained(capsys, kind, name):
         ("gflownet", ["steps: int = 5000", "gradient steps at most", "fragment.FragmentEnvironment"]),
         ("druglike", ["mw", "worst 1000, best 300 g/mol", "recursionpharma/gflownet"]),
         ("samplers.environment.fragment.FragmentEnvironment", ["max_fragments: int = 9", "most fragments"]),
+        ("planar", ["planar (data set)", "Delaunay", "graphs: 200, made here from seed 0", "first fifth"]),
         ("zinc250k", ["data set", "Gomez-Bombarelli", "file: not found"]),
     ],
 )  # fmt: skip
