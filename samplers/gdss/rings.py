@@ -66,7 +66,8 @@ def spared(edges: Float[Tensor, "b v v"], mask: Float[Tensor, "b v"]) -> Float[T
     """
     within = mask.unsqueeze(1) * mask.unsqueeze(2)
     laplacian = torch.diag_embed(edges.sum(-1) + LEAK * mask + (1 - mask)) - edges
-    inverse = torch.linalg.inv(laplacian.float() + within.float() / mask.float().sum(1).view(-1, 1, 1))
+    whole = laplacian.float() + within.float() / mask.float().sum(1).view(-1, 1, 1)
+    inverse, _ = torch.linalg.inv_ex(whole)  # never singular; `inv` would wait for a GPU to say so
     ground = inverse.diagonal(dim1=1, dim2=2)
     apart = ((ground.unsqueeze(1) + ground.unsqueeze(2) - 2 * inverse) * within).clamp(min=0).to(edges)
     pairs = torch.stack([edges * (1 - edges * apart).clamp(min=0), apart / (1 + apart)], dim=-1)
