@@ -53,7 +53,7 @@ class Transformer(NetworkShape):
         walks: random-walk features of nodes.
         hops: random-walk features of edges.
         is_self_conditioned: whether it is told what it said the step before (Chen et al. 2023).
-        paths: features of nodes and edges by walks that never turn back in the graph that is likely: rings.
+        paths: steps of the walks by which nodes and edges hear which rings are likely; 0 for none.
     """
 
     encoding = "classes"
@@ -71,7 +71,7 @@ class Transformer(NetworkShape):
         walks: int = 6,
         hops: int = 6,
         is_self_conditioned: bool = False,
-        paths: int = 0,
+        paths: int = 8,
     ) -> None:
         if width % heads:
             raise ConfigError(f"expected a width that {heads} heads divide, got {width}")

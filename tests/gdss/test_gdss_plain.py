@@ -19,7 +19,7 @@ from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.sampler import GDSSSampler, Steering
 from samplers.gdss.training import Transformer
 
-TINY = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "walks": 2, "hops": 2}
+TINY = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "walks": 2, "hops": 2, "paths": 0}
 
 
 @objective(worst=0, best=1)
