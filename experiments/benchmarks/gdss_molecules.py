@@ -49,6 +49,7 @@ from samplers.diffusion import (
     PredictorCorrector,
     ReverseDiffusion,
     Solver,
+    is_spacing,
 )
 from samplers.gdss.checkpoint import open_sampler, published_solver
 from samplers.gdss.model import GraphKind, GraphModel
@@ -71,7 +72,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--solver", default="pc", choices=solvers)
     parser.add_argument("--norms", default="batch", choices=["batch", "item"], help="norms of the Langevin corrector")
     parser.add_argument("--steps", type=int, default=None, help="default: the model's own with own, 1000 otherwise")
-    parser.add_argument("--spacing", type=float, default=None, help="of the times looked at (default: the model's own)")
+    parser.add_argument(
+        "--spacing",
+        type=float,
+        nargs="+",
+        help="of the times looked at: a power, or a and b (default: the model's own)",
+    )
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
@@ -106,8 +112,10 @@ def check(options: argparse.Namespace) -> None:
             f"expected -n of at least {least}, --batch and --steps of at least 1 and --resamples of at least 0, got "
             f"{options.n}, {options.batch}, {options.steps} and {options.resamples}"
         )
-    if options.spacing is not None and not options.spacing > 0:
-        raise ConfigError(f"expected a spacing above 0, got {options.spacing}")
+    if options.spacing is not None:
+        options.spacing = options.spacing[0] if len(options.spacing) == 1 else tuple(options.spacing)
+        if not is_spacing(options.spacing):
+            raise ConfigError(f"expected a spacing above 0, or two such numbers, got {options.spacing}")
     for name in ("json", "smiles"):
         file = getattr(options, name)
         if file and (Path(file).is_dir() or not Path(file).parent.is_dir()):
@@ -190,7 +198,12 @@ class Drawn:
     def of(cls, options: argparse.Namespace, job: Job) -> Drawn:
         """What a killed run of the same settings left, or nothing yet."""
         named = ("data", "solver", "norms", "n", "batch", "seed")
-        own = {"model": job.name, "steps": job.steps, "spacing": job.model.spacing}
+        spacing = job.model.spacing
+        own = {
+            "model": job.name,
+            "steps": job.steps,
+            "spacing": list(spacing) if isinstance(spacing, tuple) else spacing,
+        }
         made = cls(own | {name: getattr(options, name) for name in named})
         if options.json and job.partial.is_file():
             try:

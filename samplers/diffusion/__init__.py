@@ -8,7 +8,9 @@ from samplers.diffusion.guidance import Together as Together
 from samplers.diffusion.guidance import asked_values as asked_values
 from samplers.diffusion.igso3 import RotationVE as RotationVE
 from samplers.diffusion.integrate import SelfConditioned as SelfConditioned
+from samplers.diffusion.integrate import Spacing as Spacing
 from samplers.diffusion.integrate import integrate as integrate
+from samplers.diffusion.integrate import is_spacing as is_spacing
 from samplers.diffusion.integrate import times as times
 from samplers.diffusion.product import Fields as Fields
 from samplers.diffusion.product import Mask as Mask

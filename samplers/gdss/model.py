@@ -28,9 +28,11 @@ from samplers.diffusion import (
     ScoreModel,
     SelfConditioned,
     Solver,
+    Spacing,
     Symmetric,
     Together,
     integrate,
+    is_spacing,
     matching,
     times,
 )
@@ -161,7 +163,8 @@ class GraphModel(ScoreModel):
         sde_adj: the process of edges.
         prediction: what the network says. `published`: the score itself under VE, minus std times the score under VP
             (Jo et al. 2022); `noise`: minus std times the score; `data`: the expected clean graph.
-        spacing: of the times sampling looks at: 1 for evenly spaced ones, 2 for squares of such.
+        spacing: of the times sampling looks at: 1 for evenly spaced ones, 2 for squares of such, two numbers for
+            quantiles of a Beta distribution (see `times`).
     """
 
     def __init__(
@@ -171,7 +174,7 @@ class GraphModel(ScoreModel):
         sde_x: SDE,
         sde_adj: SDE,
         prediction: Prediction = "data",
-        spacing: float = 1.0,
+        spacing: Spacing = 1.0,
     ) -> None:
         super().__init__()
         if prediction not in ("published", "noise", "data"):
@@ -373,7 +376,7 @@ class GraphModel(ScoreModel):
             "sde_x": described(self.sde_x),
             "sde_adj": described(self.sde_adj),
             "prediction": self.prediction,
-            "spacing": self.spacing,
+            "spacing": list(self.spacing) if isinstance(self.spacing, tuple) else self.spacing,
         }
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -400,7 +403,14 @@ class GraphModel(ScoreModel):
         kind: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["kind"].items()}
         made = GraphKind(**kind)
         parts = {name: rebuilt(facts[name]) for name in ("network", "sde_x", "sde_adj")}
-        return cls(**parts, kind=made, prediction=facts["prediction"], spacing=float(facts.get("spacing", 1.0)))
+        return cls(**parts, kind=made, prediction=facts["prediction"], spacing=spacing_of(facts.get("spacing", 1.0)))
+
+
+def spacing_of(value: Any) -> Spacing:
+    """A spacing as a file has it; raises `RunError` where it is none."""
+    if not is_spacing(value):
+        raise RunError(f"expected a spacing above 0, or two numbers above 0, in a saved model, got {value!r}")
+    return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) else float(value)
 
 
 def beside(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

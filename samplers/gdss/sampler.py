@@ -20,7 +20,7 @@ from mogen.errors import BudgetExhausted, CandidateError, ConfigError, DataError
 from mogen.objective import Measure
 from mogen.preference import Dirichlet, PreferenceDistribution, Scalarization, WeightedSum
 from mogen.sampler import Sampler, Samples
-from samplers.diffusion import Fields, ParticleSteering, Solver
+from samplers.diffusion import Fields, ParticleSteering, Solver, Spacing, is_spacing
 from samplers.diffusion.saved import described, described_scalarization, rebuilt, rebuilt_scalarization
 from samplers.diffusion.steering import Look, Worth
 from samplers.environment.atom import AtomEnvironment
@@ -94,8 +94,8 @@ class GDSSSampler(Sampler[Any]):
         training: how a model is trained, where there is none.
         solver: how the reverse process is solved; the model's own way where it is not given.
         steps: steps of the solver; the model's own number where it is not given.
-        spacing: of the times they look at: 1 for evenly spaced ones, 2 for squares of such; the model's own where it is
-            not given.
+        spacing: of the times they look at: 1 for evenly spaced ones, 2 for squares of such, [a, b] for quantiles of
+            Beta(a, b); the model's own where it is not given.
         batch: graphs drawn together; on a processor fewer where they are large.
         device: where graphs are drawn: cpu, cuda, ... (training has its own accelerator).
         precision: of the network's products while drawing: float32 or bf16.
@@ -118,7 +118,7 @@ class GDSSSampler(Sampler[Any]):
         training: GraphTraining | None = None,
         solver: Solver | None = None,
         steps: int | None = None,
-        spacing: float | None = None,
+        spacing: Spacing | None = None,
         batch: int = 512,
         device: str = "cpu",
         precision: Precision = "float32",
@@ -135,8 +135,8 @@ class GDSSSampler(Sampler[Any]):
     ) -> None:
         if batch < 1 or (steps is not None and steps < 1):
             raise ConfigError(f"expected batch and steps of at least 1 in the GDSS sampler, got {batch} and {steps}")
-        if spacing is not None and not spacing > 0:
-            raise ConfigError(f"expected a spacing above 0 in the GDSS sampler, got {spacing}")
+        if spacing is not None and not is_spacing(spacing):
+            raise ConfigError(f"expected a spacing above 0, or two such numbers, in the GDSS sampler, got {spacing}")
         if guidance not in ("particles", "predictor", "classifier_free") or keep not in ("core", "atoms"):
             raise ConfigError(
                 "expected guidance particles, predictor or classifier_free and keep core or atoms, got "

@@ -15,7 +15,7 @@ from torch import nn
 
 from mogen.dataset.molecules import fingerprint
 from mogen.errors import ConfigError
-from samplers.diffusion import SDE, VP, DPMSolverPlusPlus, Solver
+from samplers.diffusion import SDE, VP, DPMSolverPlusPlus, Solver, Spacing, is_spacing
 from samplers.gdss.data import GraphBatches, training_graphs
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.network import PublishedNetwork
@@ -33,7 +33,7 @@ class NetworkShape(ABC):
     prediction: Literal["published", "data"]
     optimizer: Literal["adam", "muon"] = "adam"
     times: tuple[float, float] = (1.0, 1.0)
-    spacing: float = 1.0
+    spacing: Spacing = 1.0
     """what it is trained with, and sampled from, where nothing else is wanted"""
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Transformer(NetworkShape):
     prediction = "data"
     optimizer = "muon"
     times = (2.0, 6.0)
-    spacing = 2.0
+    spacing = (4.0, 16.0)
 
     def __init__(
         self,
@@ -165,8 +165,8 @@ class GraphTraining:
             most are between .05 and .4, where graphs take shape.
         solver: how the model is sampled from; DPM-Solver++ where none is given, with the reverse process' noise.
         steps: its steps.
-        spacing: of the times it looks at: 1 for evenly spaced ones, 2 for squares of such, as transformers have where
-            nothing is given.
+        spacing: of the times it looks at: 1 for evenly spaced ones, 2 for squares of such, [a, b] for quantiles of
+            Beta(a, b), 4 and 16 for transformers whose processes are not given either.
         checkpoint_every: updates between checkpoints.
         kept_every: updates after which the model as it is then is kept, in `at-<updates>` beside the checkpoints; 0 for
             never.
@@ -195,7 +195,7 @@ class GraphTraining:
         least_time: float = 1e-3,
         solver: Solver | None = None,
         steps: int = 200,
-        spacing: float | None = None,
+        spacing: Spacing | None = None,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
         precision: str = "32-true",
@@ -220,15 +220,16 @@ class GraphTraining:
         self.epoch_decay, self.average, self.is_average_kept = epoch_decay, average, is_average_kept
         self.clip, self.edge_weight = clip, edge_weight
         self.least_time = least_time
-        usual = self.network.times if sde_x is None and sde_adj is None else (1.0, 1.0)
+        is_usual = sde_x is None and sde_adj is None
+        usual = self.network.times if is_usual else (1.0, 1.0)
         self.times, self.optimizer = times or usual, optimizer or self.network.optimizer
         if len(self.times) != 2 or not min(self.times) > 0 or not all(map(math.isfinite, self.times)):
             raise ConfigError(f"expected times of two finite numbers above 0 in training, got {times}")
         if self.optimizer not in ("adam", "muon"):
             raise ConfigError(f"expected optimizer adam or muon in training, got {optimizer!r}")
-        self.spacing = self.network.spacing if spacing is None else spacing
-        if not self.spacing > 0:
-            raise ConfigError(f"expected a spacing above 0 in training, got {spacing}")
+        self.spacing = spacing if spacing is not None else self.network.spacing if is_usual else 1.0
+        if not is_spacing(self.spacing):
+            raise ConfigError(f"expected a spacing above 0, or two such numbers, in training, got {spacing}")
         self.solver, self.steps = solver or DPMSolverPlusPlus(noise=1.0), steps
         self.checkpoint_every, self.accelerator, self.precision = checkpoint_every, accelerator, precision
         self.skip_broken, self.has_labels, self.kept_every = skip_broken, has_labels, kept_every

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,9 +259,29 @@ def test_the_grid_has_as_many_intervals_as_steps_and_ends_at_the_data() -> None:
     squares = times(10, end=0.01, spacing=2)
     assert torch.allclose(squares[:-1].sqrt().diff(), torch.full((9,), -0.1))
     assert float(squares[0]) == 1 and float(squares[-1]) == 0
-    for wrong in ({"steps": 0}, {"steps": 5, "end": 0.0}, {"steps": 5, "start": 1.5}, {"steps": 5, "spacing": 0.0}):
+    wrong: list[dict[str, Any]] = [
+        {"steps": 0},
+        {"end": 0.0},
+        {"start": 1.5},
+        {"spacing": 0.0},
+        {"spacing": (4.0, -1.0)},
+    ]
+    for options in wrong:
         with pytest.raises(ConfigError, match="expected steps"):
-            times(**wrong)  # type: ignore[arg-type]
+            times(**{"steps": 5, **options})
+
+
+def test_most_of_a_grid_follows_a_beta_distribution() -> None:
+    grid = times(2000, end=1e-3, spacing=(4.0, 16.0))
+    assert len(grid) == 2001 and bool((grid.diff() < 0).all())
+    assert grid[[0, -2, -1]].tolist() == pytest.approx([1.0, 1e-3, 0.0])
+    for t in (0.05, 0.1, 0.2, 0.3, 0.6):
+        # that fewer than 4 of 19 uniform numbers are above 1 - t has the distribution function of Beta(4, 16)
+        share = 1 - sum(math.comb(19, k) * t**k * (1 - t) ** (19 - k) for k in range(4))
+        expected = 0.8 * share + 0.2 * math.sqrt(t)
+        first = 0.2 * math.sqrt(1e-3)
+        assert float((grid[:-1] < t).float().mean()) == pytest.approx((expected - first) / (1 - first), abs=2e-3)
+    assert times(1, spacing=(4.0, 16.0)).tolist() == [1.0, 0.0]
 
 
 def test_a_grid_must_fall() -> None:

@@ -169,14 +169,15 @@ def test_another_spacing_is_what_is_drawn_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MOGEN_CACHE", str(tmp_path / "cache"))
-    seen: list[float] = []
+    seen: list[Any] = []
     some = driver("gdss_molecules")
     real = some.GraphModel.grid
     monkeypatch.setattr(some.GraphModel, "grid", lambda self, steps: seen.append(self.spacing) or real(self, steps))
     options = ["--model", model(tmp_path, ("C", "N", "O")), "--data", molecules_file(tmp_path), "-n", "2", "--no-fcd"]
-    for extra, spacing in (([], 1.0), (["--spacing", "3"], 3.0)):
+    for extra, spacing in (([], 1.0), (["--spacing", "3"], 3.0), (["--spacing", "4", "16"], (4.0, 16.0))):
         assert some.main([*options, "--steps", "2", *extra]) == 0
-        assert seen[-1] == spacing == json.loads(capsys.readouterr().out)["spacing"]
+        told = json.loads(capsys.readouterr().out)["spacing"]
+        assert seen[-1] == spacing == (tuple(told) if isinstance(told, list) else told)
 
 
 def test_several_models_give_a_list_that_a_killed_run_goes_on_with(

@@ -19,7 +19,7 @@ from mogen.errors import ConfigError, DataError, RunError
 from mogen.objective import ObjectiveSet, objective
 from mogen.oracle import Ledger, Oracle
 from mogen.sampler import Sampler
-from samplers.diffusion import VE, EulerMaruyama, Langevin, PredictorCorrector
+from samplers.diffusion import VE, EulerMaruyama, Langevin, PredictorCorrector, times
 from samplers.gdss.data import GraphBatches, buckets, training_graphs
 from samplers.gdss.model import GraphKind, GraphModel
 from samplers.gdss.sampler import GDSSSampler, Steering
@@ -126,8 +126,17 @@ def test_a_self_conditioned_model_is_told_what_it_says_of_half_the_graphs(file: 
     GDSSSampler.of(model, EulerMaruyama(), 4).save(kept)
     sampler = GDSSSampler(model=str(kept), spacing=3.0)
     assert sampler.trained()[0].spacing == 3.0 and GDSSSampler(model=str(kept)).trained()[0].spacing == 2.0
-    with pytest.raises(ConfigError, match="expected a spacing above 0"):
-        GDSSSampler(spacing=0.0)
+    for wrong in (0.0, (4.0, 0.0), (1.0, 2.0, 3.0)):
+        with pytest.raises(ConfigError, match="expected a spacing above 0"):
+            GDSSSampler(spacing=wrong)  # type: ignore[arg-type]
+    uneven = GDSSSampler.of(GraphModel(network, kind, VE(), VE(), "data", spacing=(4.0, 16.0)), EulerMaruyama(), 4)
+    uneven.save(kept)
+    found = GDSSSampler(model=str(kept)).trained()[0]
+    assert found.spacing == (4.0, 16.0) and torch.equal(found.grid(5), times(5, end=1e-3, spacing=(4.0, 16.0)))
+    text = (kept / "sampler.yaml").read_text(encoding="utf-8")
+    (kept / "sampler.yaml").write_text(text.replace("- 16.0", "- -1.0"), encoding="utf-8")
+    with pytest.raises(RunError, match="expected a spacing above 0, or two numbers above 0, in a saved model"):
+        GDSSSampler(model=str(kept))
     drawn = [
         made.draw(torch.tensor([4, 4]), EulerMaruyama(), made.grid(4), generator=torch.Generator().manual_seed(1))[0]
         for made in (model, again)
