@@ -24,12 +24,19 @@ def card_text(facts: Mapping[str, Any], weights: int) -> str:
         "",
         f"- network: {short(model['network'])}, {weights:,} weights, says {model['prediction']}",
         f"- processes: nodes {short(model['sde_x'])}, edges {short(model['sde_adj'])}",
-        f"- sampled by {short(facts['solver'])} in {facts['steps']} steps",
+        f"- sampled by {short(facts['solver'])} in {facts['steps']} steps{spaced(model.get('spacing', 1.0))}",
         *(f"- {name.replace('_', ' ')}: {value}" for name, value in card.items() if value is not None),
     ]
     if kind["types"]:
         lines += ["", LIMITS]
     return "\n".join(lines) + "\n"
+
+
+def spaced(spacing: Any) -> str:
+    """How the times of the steps are spaced, in words; nothing where they are evenly spaced."""
+    if isinstance(spacing, list):
+        return f", most of them at quantiles of Beta({spacing[0]:g}, {spacing[1]:g})"
+    return "" if spacing == 1 else f", at evenly spaced numbers to the power {spacing:g}"
 
 
 def short(part: Any) -> str:

@@ -129,10 +129,12 @@ def test_a_self_conditioned_model_is_told_what_it_says_of_half_the_graphs(file: 
     for wrong in (0.0, (4.0, 0.0), (1.0, 2.0, 3.0)):
         with pytest.raises(ConfigError, match="expected a spacing above 0"):
             GDSSSampler(spacing=wrong)  # type: ignore[arg-type]
+    assert "in 4 steps, at evenly spaced numbers to the power 2\n" in (kept / "card.md").read_text(encoding="utf-8")
     uneven = GDSSSampler.of(GraphModel(network, kind, VE(), VE(), "data", spacing=(4.0, 16.0)), EulerMaruyama(), 4)
     uneven.save(kept)
     found = GDSSSampler(model=str(kept)).trained()[0]
     assert found.spacing == (4.0, 16.0) and torch.equal(found.grid(5), times(5, end=1e-3, spacing=(4.0, 16.0)))
+    assert "most of them at quantiles of Beta(4, 16)" in (kept / "card.md").read_text(encoding="utf-8")
     text = (kept / "sampler.yaml").read_text(encoding="utf-8")
     (kept / "sampler.yaml").write_text(text.replace("- 16.0", "- -1.0"), encoding="utf-8")
     with pytest.raises(RunError, match="expected a spacing above 0, or two numbers above 0, in a saved model"):
