@@ -41,7 +41,7 @@ from mogen.objective import ObjectiveSet
 from mogen.objective.set_file import load_set
 from mogen.oracle import Ledger, Oracle
 from mogen.pareto import gd_plus, hypervolume, igd_plus, is_non_dominated
-from mogen.preference import Scalarization, Tchebycheff, WeightedSum, simplex_lattice
+from mogen.preference import Scalarization, Tchebycheff, WeightedLogSum, WeightedSum, simplex_lattice
 from samplers.baseline.graph_ga import GraphGA
 from samplers.environment.fragment import FragmentEnvironment
 from samplers.gdss.learner import Conditioning, Predictor
@@ -52,6 +52,12 @@ from samplers.gflownet.sampler import GFlowNetSampler
 
 GUIDANCES = ("predictor", "classifier_free", "particles")
 METHODS = ("unguided", "best_of_n", "graph_ga", "gflownet", *GUIDANCES)
+SCALARIZATIONS: dict[str, type[Scalarization]] = {
+    "sum": WeightedSum,
+    "product": WeightedLogSum,
+    "tchebycheff": Tchebycheff,
+}
+"""`product` is the geometric mean: twice a small utility counts as much as twice a large one"""
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -86,9 +92,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--strength", type=float, default=100.0, help="of the predictor's push")
     parser.add_argument("--weight", type=float, default=2.0, help="of the classifier-free condition")
     parser.add_argument("--looks", type=int, default=10, help="at the particles, of each round")
-    parser.add_argument("--trial", type=int, default=100, help="candidates after which particles follow a belief")
+    parser.add_argument("--trial", type=int, default=50, help="samples after which particles follow a belief")
+    parser.add_argument("--push", type=float, default=30.0, help="strength of the particles' resampling")
+    parser.add_argument("--oversample", type=int, default=1, help="guided candidates per one asked for, if learned")
     parser.add_argument("--novelty", type=float, default=0.0, help="lambda of the predictor's guidance")
-    parser.add_argument("--scalarization", default="sum", choices=["sum", "tchebycheff"])
+    parser.add_argument("--scalarization", default="sum", choices=[*SCALARIZATIONS])
     parser.add_argument("--partitions", type=int, default=3, help="of the lattice of preferences")
     parser.add_argument("--fragments", type=int, default=3, help="most fragments of the GFlowNet's molecules")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
@@ -167,12 +175,12 @@ class Job:
         options = self.options
         labels = options.labels or int(0.4 * options.budget)
         common: dict[str, Any] = {"labels": labels, "updates": options.updates, "more": options.more, "round": 32}
-        common |= {"batch": options.batch, "accelerator": "cpu"}
+        common |= {"batch": options.batch, "accelerator": "cpu", "oversample": options.oversample}
         base: GDSSSampler = GDSSSampler(
             model=options.model,
             steps=options.steps,
             guidance=self.method if self.method in GUIDANCES else "particles",  # type: ignore[arg-type]
-            steering=Steering(particles=8, round=32, looks=options.looks, trial=options.trial),
+            steering=Steering(particles=8, round=32, looks=options.looks, trial=options.trial, strength=options.push),
             predictor=Predictor(
                 **common, strength_x=options.strength, strength_adj=options.strength, novelty=options.novelty
             ),
@@ -187,7 +195,7 @@ class Job:
 
     def scalarization(self) -> Scalarization:
         """What makes one number of many."""
-        return Tchebycheff() if self.options.scalarization == "tchebycheff" else WeightedSum()
+        return SCALARIZATIONS[self.options.scalarization]()
 
     def run(self) -> Trace:
         """Asks until the budget ends, then for one candidate per preference of the lattice."""
@@ -305,7 +313,7 @@ def figures(item: Trace, front: Float[Tensor, "k m"], options: argparse.Namespac
     lattice = simplex_lattice(m, options.partitions).float()
     if len(item.returned) < len(lattice):
         lattice = lattice[torch.linspace(0, len(lattice) - 1, len(item.returned)).long()]
-    scalar = Tchebycheff() if options.scalarization == "tchebycheff" else WeightedSum()
+    scalar = SCALARIZATIONS[options.scalarization]()
     cost = dict(item.evaluations)
     curve = []
     for quarter in QUARTERS:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mogen.domain.graph import MolecularGraphs
 from mogen.errors import ConfigError, RunError
 from mogen.preference import Scalarization
-from samplers.diffusion import SDE, VP, ClassifierFree, Fields, Guidance, PredictorGuidance, Symmetric, asked_values
+from samplers.diffusion import VP, ClassifierFree, Fields, Guidance, PredictorGuidance, Symmetric, asked_values
 from samplers.diffusion.guidance import check_push
 from samplers.gdss.data import GraphBatches
 from samplers.gdss.model import GraphKind, GraphModel
@@ -45,6 +45,8 @@ class Learner(ABC):
         learning_rate: the largest one.
         round: guided candidates per round.
         rounds: at most so many of them; the budget usually ends earlier.
+        oversample: guided candidates drawn for each that is asked for: the best that is new by a belief, a Gaussian
+            process of everything measured (as for particles).
         size_strength: how much a worth of 1 counts in the choice of a number of nodes, as a logarithm of a weight.
         checkpoint_every: updates between checkpoints.
         accelerator: Lightning's: auto, cpu, gpu, ...
@@ -63,13 +65,16 @@ class Learner(ABC):
         size_strength: float,
         checkpoint_every: int,
         accelerator: str,
+        oversample: int,
     ) -> None:
-        for name, value in (("labels", labels), ("updates", updates), ("batch", batch), ("round", round)):
+        counts = {"labels": labels, "updates": updates, "batch": batch, "round": round, "oversample": oversample}
+        for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"expected {name} of at least 1 in {type(self).__name__}, got {value}")
         self.labels, self.data, self.updates, self.more, self.batch = labels, data, updates, more, batch
         self.learning_rate, self.round, self.rounds = learning_rate, round, rounds
         self.size_strength, self.checkpoint_every, self.accelerator = size_strength, checkpoint_every, accelerator
+        self.oversample = oversample
         self.known, self.nodes = torch.zeros(0, 0), torch.zeros(0, dtype=torch.long)
         """values of the labelled graphs, and how large they are"""
         self.evaluations = 0
@@ -185,6 +190,8 @@ class Predictor(Learner):
         learning_rate: the largest one.
         round: guided candidates per round.
         rounds: at most so many of them; the budget usually ends earlier.
+        oversample: guided candidates drawn for each that is asked for: the best that is new by a belief, a Gaussian
+            process of everything measured (as for particles).
         strength_x: how hard nodes are pushed: how much a worth of 1 counts, as a logarithm of a density.
         strength_adj: how hard edges are pushed.
         is_relative: whether strengths are shares of the score's norm at t = 0 instead (MOOD).
@@ -219,6 +226,7 @@ class Predictor(Learner):
         size_strength: float = 20.0,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
+        oversample: int = 1,
     ) -> None:
         super().__init__(
             labels,
@@ -232,6 +240,7 @@ class Predictor(Learner):
             size_strength,
             checkpoint_every,
             accelerator,
+            oversample,
         )
         check_push(decay, novelty)
         self.strength_x, self.strength_adj, self.is_relative = strength_x, strength_adj, is_relative
@@ -317,6 +326,8 @@ class Conditioning(Learner):
         learning_rate: the largest one.
         round: guided candidates per round.
         rounds: at most so many of them; the budget usually ends earlier.
+        oversample: guided candidates drawn for each that is asked for: the best that is new by a belief, a Gaussian
+            process of everything measured (as for particles).
         weight: of the condition: 1 is the conditional score, more exaggerates it.
         drop: how often training does not tell the condition.
         share: of the labelled graphs, the best by a preference, whose mean is asked for.
@@ -343,6 +354,7 @@ class Conditioning(Learner):
         size_strength: float = 20.0,
         checkpoint_every: int = 500,
         accelerator: str = "auto",
+        oversample: int = 1,
     ) -> None:
         super().__init__(
             labels,
@@ -356,6 +368,7 @@ class Conditioning(Learner):
             size_strength,
             checkpoint_every,
             accelerator,
+            oversample,
         )
         if not 0 < drop < 1 or not 0 < share <= 1:
             raise ConfigError(f"expected drop in (0, 1) and share in (0, 1] in Conditioning, got {drop} and {share}")
@@ -393,7 +406,7 @@ class Conditioning(Learner):
         return model.requires_grad_(False)
 
     def times(self, model: GraphModel) -> tuple[float, float] | None:
-        return None if all(is_usual(sde) for sde in (model.sde_x, model.sde_adj)) else (1.0, 1.0)
+        return None if is_usual(model) else (1.0, 1.0)
 
     def context(self, preference: Float[Tensor, "n m"], scalarization: Scalarization) -> Fields:
         return {"value": asked_values(preference, self.known, scalarization, share=self.share, reach=self.reach)}
@@ -403,11 +416,14 @@ class Conditioning(Learner):
         return ClassifierFree(self.weight)
 
 
-def is_usual(sde: SDE) -> bool:
-    """Whether a process is the one new models have, wherever sampling starts from."""
-    flat = sde.sde if isinstance(sde, Symmetric) else sde
-    usual = VP(0.1, 20.0)
-    return isinstance(flat, VP) and (flat.beta_min, flat.beta_max) == (usual.beta_min, usual.beta_max)
+def is_usual(model: GraphModel) -> bool:
+    """Whether the processes of a model are those new models have, wherever sampling starts from."""
+    usual, flat = (
+        VP(0.1, 20.0),
+        [sde.sde if isinstance(sde, Symmetric) else sde for sde in (model.sde_x, model.sde_adj)],
+    )
+    ends = usual.beta_min, usual.beta_max
+    return all(isinstance(sde, VP) and (sde.beta_min, sde.beta_max) == ends for sde in flat)
 
 
 def size_weights(

@@ -27,7 +27,7 @@ from samplers.environment.atom import AtomEnvironment
 from samplers.gdss.belief import Belief
 from samplers.gdss.card import card_text
 from samplers.gdss.data import training_plain, training_smiles
-from samplers.gdss.learner import Conditioning, Learner, Predictor
+from samplers.gdss.learner import Conditioning, Learner, Predictor, is_usual
 from samplers.gdss.model import GraphKind, GraphModel, Precision, read_facts
 from samplers.gdss.record import Record
 from samplers.gdss.training import GraphTraining
@@ -36,6 +36,8 @@ PATIENCE = 10
 """rounds of steering without anything new after which `fit` ends"""
 PAIRS = 2**15
 """pairs of nodes that a processor's cache holds the states of"""
+DECIDED = 0.25
+"""time under the process of new models from which graphs take shape"""
 GRAPH = ("x", "adj", "mask")
 """the fields a graph is read from"""
 
@@ -50,12 +52,13 @@ class Steering:
         rounds: at most so many of them; the budget usually ends earlier.
         strength: how much a worth of 1 counts, as a logarithm of a weight.
         looks: how often predictions are measured, or judged, in the course of a whole reverse process.
-        start: the largest time at which they are.
+        start: the largest time at which they are. Where it is not given, .25 under the process of new models, before
+            which next to nothing is decided, and .5 under any other.
         threshold: share of effective particles below which a group is resampled.
         oversample: particles per candidate in `sample`, and in `fit` once belief leads.
-        trial: candidates asked for after which `fit` begins no more rounds whose predictions are measured: `oversample`
-            times as many particles are then judged by a belief, a Gaussian process of everything measured until then,
-            and only the best that are new are asked for. Null for never.
+        trial: candidates asked for first, which are samples of the model as it is. After them `oversample` times as
+            many particles are judged by a belief, a Gaussian process of everything measured until then, and only the
+            best that are new are asked for. Null for predictions that are all measured, from the first.
     """
 
     def __init__(
@@ -65,10 +68,10 @@ class Steering:
         rounds: int = 10_000,
         strength: float = 20.0,
         looks: int = 10,
-        start: float = 0.5,
+        start: float | None = None,
         threshold: float = 0.5,
         oversample: int = 4,
-        trial: int | None = 100,
+        trial: int | None = 50,
     ) -> None:
         for name, value in (("particles", particles), ("round", round), ("looks", looks), ("oversample", oversample)):
             if value < 1:
@@ -277,8 +280,8 @@ class GDSSSampler(Sampler[Any]):
     ) -> None:
         """Asks for candidates until the budget ends, and keeps what was learned for `sample`, when nothing is measured.
 
-        Particles: rounds of particles steered by what predictions of the clean graph measure, each group by one
-        preference; every prediction that is measured is asked for; after a trial by what is believed of them. Learned
+        Particles: samples for a trial, then rounds of particles steered by what is believed of their predicted clean
+        graphs, each group by one preference; without a trial by what these measure, each of them asked for. Learned
         guidance: labels first, then rounds of guided samples that are labels as well. Without a model, one is trained
         first.
         """
@@ -306,9 +309,12 @@ class GDSSSampler(Sampler[Any]):
             for _ in range(self.steering.rounds):
                 before = len(self.record)
                 preference = self.preference.sample(groups, m, generator=generator).float()
-                is_tried = self.steering.trial is not None and before >= self.steering.trial
-                self.belief = self._belief() if is_tried and not idle else None
-                if self.belief is not None:
+                trial = None if idle else self.steering.trial  # predictions are measured where nothing new is found
+                self.belief = self._belief() if trial is not None and before >= trial else None
+                if trial is not None and before < trial:
+                    made = self.draw(min(self.steering.round, trial - before), generator=generator)
+                    self.record.ask(measure, self.decoded(made))
+                elif self.belief is not None:
                     self._ask_believed(measure, preference, generator)
                 else:
                     group = torch.arange(groups).repeat_interleave(self.steering.particles)
@@ -361,7 +367,8 @@ class GDSSSampler(Sampler[Any]):
                 before = len(self.record)
                 if learner.is_ready:
                     preference = self.preference.sample(learner.round, m, generator=generator).float()
-                    items = self.led(preference, generator)
+                    self.belief = self._belief() if learner.oversample > 1 else None
+                    items = self.led_best(preference, generator, set(self.record.keys))
                     rows = [row for row, item in enumerate(items) if item is not None]
                     self.record.ask(measure, [items[row] for row in rows], preference[rows])
                 else:
@@ -401,6 +408,31 @@ class GDSSSampler(Sampler[Any]):
         assert self.record is not None and self.learner is not None
         self.model = self._placed(self.learner.learn(self.trained()[0], self.record, updates, folder, seed))
 
+    def led_best(
+        self, preference: Float[Tensor, "n m"], generator: torch.Generator | None, known: set[str]
+    ) -> list[Any]:
+        """One candidate (or None) per preference: of several that were led, the one believed to be worth most.
+
+        None of those that are known, and no two the same.
+        """
+        assert self.learner is not None
+        if self.belief is None or self.learner.oversample == 1:
+            return self.led(preference, generator)
+        many = preference.repeat_interleave(self.learner.oversample, 0)
+        items = self.led(many, generator)
+        rows = torch.tensor([row for row, item in enumerate(items) if item is not None], dtype=torch.long)
+        utility = self.belief([items[row].key for row in rows.tolist()]).float()
+        worth = self.scalarization(utility, many[rows].float())
+        made: list[Any] = [None] * len(preference)
+        taken = set(known)
+        for place in worth.argsort(descending=True, stable=True).tolist():
+            row = int(rows[place])
+            wish, item = row // self.learner.oversample, items[row]
+            if made[wish] is None and item.key not in taken:
+                taken.add(item.key)
+                made[wish] = item
+        return made
+
     def led(self, preference: Float[Tensor, "n m"], generator: torch.Generator | None) -> list[Any]:
         """One candidate (or None) per preference, led by what was learned."""
         model, solver, steps = self.trained()
@@ -438,7 +470,7 @@ class GDSSSampler(Sampler[Any]):
             worth,
             strength=options.strength,
             every=max(1, steps // options.looks),
-            start=options.start,
+            start=options.start if options.start is not None else DECIDED if is_usual(model) else 0.5,
             threshold=options.threshold,
         )
         sizes = self.sizes(len(group), generator)
@@ -465,7 +497,7 @@ class GDSSSampler(Sampler[Any]):
             raise ConfigError(f"expected preferences of n x {self.m}, got {tuple(preference.shape)}")
         made: list[Any] = [None] * len(preference)
         if self.m and self.learner is not None and self.learner.is_ready:
-            made = self.led(preference, generator)
+            made = self.led_best(preference, generator, set())
         elif self.belief is not None:
             made = self.guided(preference, generator)
         for _ in range(20):

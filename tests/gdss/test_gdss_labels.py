@@ -155,3 +155,43 @@ def test_published_networks_can_be_led_by_a_predictor() -> None:
     Conditioning().check(Transformer())
     kind = GraphKind((), 3, 4, (0, 0, 1, 1, 1))
     Predictor().check(GraphModel(Published(hidden=4, attention=4).build(kind), kind, VE(), VE(), "published").network)
+
+
+@pytest.mark.parametrize("guidance", ["predictor", "classifier_free"])
+def test_of_several_guided_candidates_the_one_believed_best_is_asked_for(
+    guidance: Any, oracle: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = sampler(guidance, oversample=4)
+    assert made.learner is not None
+    led, drawn = made.led, []
+
+    def watched(preference: torch.Tensor, generator: torch.Generator | None) -> list[Any]:
+        drawn.append(
+            (preference, led(preference, generator), made.belief, set(made.record.keys if made.record else ()))
+        )
+        return drawn[-1][1]
+
+    monkeypatch.setattr(made, "led", watched)
+    made.fit(oracle, m=1, generator=torch.Generator().manual_seed(0))
+    assert drawn and made.record is not None
+    order = made.record.keys
+    for preference, items, belief, known in drawn:
+        assert len(preference) == 16 == 4 * SMALL["round"] and belief is not None
+        start, new = len(known), {item.key for item in items if item is not None} - known
+        asked = order[start : start + min(4, len(new))]
+        assert new.issuperset(asked) and len(set(asked)) == len(asked)
+        worth = {item.key: float(belief([item.key])) for item in items if item is not None and item.key in new}
+        if asked:
+            assert max(worth[key] for key in asked) == pytest.approx(max(worth.values()))
+    made.save(tmp_path / "model")
+    again = GDSSSampler.load(tmp_path / "model")
+    assert again.learner is not None and again.learner.oversample == 4 and again.belief is not None
+    assert len(again.sample(torch.ones(3, 1), generator=torch.Generator().manual_seed(1))) == 3
+
+
+def test_without_oversampling_learned_guidance_has_no_belief(oracle: Any) -> None:
+    made = sampler("predictor")
+    made.fit(oracle, m=1, generator=torch.Generator().manual_seed(0))
+    assert made.belief is None
+    with pytest.raises(ConfigError, match="expected oversample of at least 1 in Predictor, got 0"):
+        sampler("predictor", oversample=0)

@@ -342,12 +342,14 @@ def test_after_the_trial_only_what_is_new_and_thought_best_of_its_group_is_measu
     )
     objectives: ObjectiveSet[Molecule] = ObjectiveSet([oxygen, nitrogen])
     asked: list[list[str]] = []
+    wished: list[bool] = []
     begun: list[tuple[int, int]] = []
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         oracle: Oracle[Molecule] = Oracle(objectives, ledger, budget=50)
 
         def measure(candidates: Sequence[Molecule], *, preference: torch.Tensor | None = None) -> Any:
             asked.append([item.key for item in candidates])
+            wished.append(preference is not None)
             return oracle(candidates, preference=preference)
 
         believed = sampler._ask_believed
@@ -360,6 +362,10 @@ def test_after_the_trial_only_what_is_new_and_thought_best_of_its_group_is_measu
         monkeypatch.setattr(sampler, "_ask_believed", watched)
         sampler.fit(measure, m=2, generator=torch.Generator().manual_seed(0))
     assert len(begun) >= 2
+    assert not any(wished[:2]) and wished[begun[0][0]], "the trial is of the model's own samples"
+    first = wished.index(True)
+    if first < begun[0][0]:  # predictions are measured after a round of samples that were all known
+        assert set(asked[first - 1]) <= {key for part in asked[: first - 1] for key in part}
     for start, before in begun:
         assert before >= 20
         call, known = asked[start], {key for part in asked[:start] for key in part}
