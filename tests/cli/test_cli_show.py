@@ -92,7 +92,7 @@ def test_files_of_the_users_are_shown(capsys, tmp_path):
 
 def test_models_are_listed_and_shown(capsys, finished, tmp_path):
     shipped = said(capsys, "list", "models").split()
-    assert {"gdss-qm9", "str2str"} <= set(shipped)
+    assert {"gdss-qm9", "gdss-zinc250k", "str2str"} <= set(shipped)
     shutil.copytree(finished, tmp_path / "runs" / "mine")
     shutil.copytree(finished / "model", tmp_path / "data" / "models" / "theirs")
     listed = said(capsys, "list", "models").split()
@@ -101,7 +101,9 @@ def test_models_are_listed_and_shown(capsys, finished, tmp_path):
     for name in new:
         text = said(capsys, "show", name)
         assert "GFlowNetSampler" in text and "objectives: 3" in text
-    assert all("data sha256" in said(capsys, "show", name) for name in ("gdss-qm9", "str2str")), "their cards"
+    assert all("data sha256" in said(capsys, "show", name) for name in ("gdss-qm9", "gdss-zinc250k", "str2str")), (
+        "their cards"
+    )
 
 
 def test_data_sets_are_listed_and_shown(capsys, tmp_path):

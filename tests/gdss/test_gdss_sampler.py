@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mogen.cli.main import main
-from mogen.domain.graph import Graph
+from mogen.domain.graph import Graph, MolecularGraphs, is_valid
 from mogen.domain.molecule import Molecule
 from mogen.errors import ConfigError, DataError, RunError
 from mogen.objective import ObjectiveSet, objective
@@ -571,3 +571,16 @@ def test_no_model_and_broken_models_are_one_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match="expected"):
             GraphTraining(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("gdss-qm9", 4), ("gdss-zinc250k", 12)])
+def test_shipped_models_draw_valid_molecules_of_their_kind(name: str, smallest: int) -> None:
+    sampler = GDSSSampler(model=name, steps=40)
+    model = sampler.trained()[0]
+    (fields,) = sampler.draw(24, generator=torch.Generator().manual_seed(0))
+    graphs = model.kind.decode(fields)
+    assert isinstance(graphs, MolecularGraphs) and int(is_valid(graphs, model.kind.types).sum()) >= 18
+    made = sampler.candidates(fields)
+    sizes = [item.mol.GetNumAtoms() for item in made if item is not None]
+    assert len({item.key for item in made if item is not None}) >= 20
+    assert smallest <= sum(sizes) / len(sizes) <= model.kind.max_nodes
