@@ -418,10 +418,8 @@ class Conditioning(Learner):
 
 def is_usual(model: GraphModel) -> bool:
     """Whether the processes of a model are those new models have, wherever sampling starts from."""
-    usual, flat = (
-        VP(0.1, 20.0),
-        [sde.sde if isinstance(sde, Symmetric) else sde for sde in (model.sde_x, model.sde_adj)],
-    )
+    usual = VP(0.1, 20.0)
+    flat = [sde.sde if isinstance(sde, Symmetric) else sde for sde in (model.sde_x, model.sde_adj)]
     ends = usual.beta_min, usual.beta_max
     return all(isinstance(sde, VP) and (sde.beta_min, sde.beta_max) == ends for sde in flat)
 
