@@ -198,12 +198,7 @@ class Drawn:
     def of(cls, options: argparse.Namespace, job: Job) -> Drawn:
         """What a killed run of the same settings left, or nothing yet."""
         named = ("data", "solver", "norms", "n", "batch", "seed")
-        spacing = job.model.spacing
-        own = {
-            "model": job.name,
-            "steps": job.steps,
-            "spacing": list(spacing) if isinstance(spacing, tuple) else spacing,
-        }
+        own = {"model": job.name, "steps": job.steps, "spacing": job.model.facts()["spacing"]}
         made = cls(own | {name: getattr(options, name) for name in named})
         if options.json and job.partial.is_file():
             try:

@@ -29,7 +29,7 @@ class Likely(nn.Module):
         nn.init.zeros_(self.odds.weight)
         with torch.no_grad():
             self.odds.bias.zero_()
-            self.odds.bias[:2] = torch.tensor([1.0, 3.0])
+            self.odds.bias[:2] = torch.tensor([1.0, 3.0])  # few edges at first, for many would drown every count
 
     def forward(self, adj: Float[Tensor, "b v v k"], told: Float[Tensor, "b d"]) -> Float[Tensor, "b v v"]:
         sharpness, odds = self.odds(told).view(len(adj), 1, 1, -1).tensor_split([1], dim=-1)

@@ -416,7 +416,7 @@ class GDSSSampler(Sampler[Any]):
         None of those that are known, and no two the same.
         """
         assert self.learner is not None
-        if self.belief is None or self.learner.oversample == 1:
+        if self.belief is None:
             return self.led(preference, generator)
         many = preference.repeat_interleave(self.learner.oversample, 0)
         items = self.led(many, generator)
